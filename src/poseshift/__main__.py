@@ -1,0 +1,6 @@
+"""``python -m poseshift``."""
+
+from poseshift.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Keypoints of images and folders with a finished run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poseshift.data import detections
+from poseshift.data.crops import CropConfig, Crops
+from poseshift.data.images import SUFFIXES
+from poseshift.engine import checkpoint, devices, inference
+from poseshift.engine.run import Pointer, Run, open_run
+from poseshift.errors import DataError, UsageError
+from poseshift.types import Annotations, Predictions, Skeleton
+
+log = logging.getLogger(__name__)
+
+WRITERS = (".json", ".csv")
+
+
+def predict(
+    run: Run | str | Path,
+    inputs: Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    boxes: str | Path | None = None,
+    which: Pointer | int = "best",
+    flip_test: bool = False,
+    device: str = "auto",
+    advance: Callable[[int], None] = lambda count: None,
+) -> tuple[Annotations, Predictions]:
+    """Predicts keypoints.
+
+    Args:
+        run: A run with a pose net, or its path.
+        inputs: Images and folders (searched recursively).
+        out: ``.json`` for COCO results, ``.csv`` for a table; None writes nothing.
+        boxes: A COCO json with a box for each instance; without it, each whole image is one instance.
+        which: Checkpoint: ``best``, ``last``, or a step.
+        flip_test: Average with the mirrored image.
+        device: ``auto``, ``cpu``, ``cuda``, …
+        advance: Called with the number of instances done.
+
+    Returns:
+        The instances (no keypoints in them) and their predictions, row by row.
+
+    Raises:
+        UsageError: An output that cannot be written.
+        DataError: No images, or images that do not decode.
+    """
+    if out is not None and Path(out).suffix not in WRITERS:
+        raise UsageError(
+            f"{out}: cannot write {Path(out).suffix or 'no ending'}; give a name that ends in {' or '.join(WRITERS)}"
+        )
+    run = run if isinstance(run, Run) else open_run(run)
+    files = find_images(inputs)
+    if boxes is None:
+        log.warning("no --boxes given: each of the %d images is taken whole, as one instance", len(files))
+    instances = detections.whole_images(files) if boxes is None else detections.from_coco(Path(boxes), files)
+    padding = run.config.target.padding if run.config.target else 1.25
+    crop = CropConfig(boxes="given", padding=padding) if boxes is not None else CropConfig(boxes="whole")
+    crops = Crops(instances, crop, size=run.config.input_size)
+    flip = run.skeleton.flip_index if flip_test else None
+    found = inference.infer(
+        run.predictor(which), crops, device=devices.choose(device), flip_index=flip, advance=advance
+    )
+    if found.failed:
+        names = [instances[row].key for row in found.failed]
+        log.warning("%d images do not decode and have no prediction: %s", len(names), ", ".join(names[:5]))
+    if out is not None:
+        write(Path(out), instances, found.predictions, run.skeleton)
+    return instances, found.predictions
+
+
+def find_images(inputs: Sequence[str | Path]) -> list[Path]:
+    """Image files named by ``inputs``, folders searched recursively, sorted. Raises :class:`DataError` for none."""
+    files: list[Path] = []
+    for entry in map(Path, inputs):
+        if entry.is_dir():
+            files += sorted(path for path in entry.rglob("*") if path.suffix.lower() in SUFFIXES)
+        elif entry.is_file():
+            files.append(entry)
+        else:
+            raise DataError(f"{entry}: no such file or folder; give images or folders of images")
+    if not files:
+        raise DataError(
+            f"no images in {', '.join(map(str, inputs))}; expected files ending in {', '.join(sorted(SUFFIXES))}"
+        )
+    return files
+
+
+def write(out: Path, instances: Annotations, found: Predictions, skeleton: Skeleton) -> None:
+    """Writes COCO results (``.json``) or a table (``.csv``). Raises :class:`CheckpointError` where the disk refuses."""
+    text = _coco_text(instances, found) if out.suffix == ".json" else _csv_text(instances, found, skeleton)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_text(out, text)
+
+
+def _coco_text(instances: Annotations, found: Predictions) -> str:
+    results: list[dict[str, Any]] = []
+    for row, record in enumerate(instances):
+        points = np.nan_to_num(np.column_stack((found.keypoints[row], found.scores[row])))
+        results.append(
+            {
+                "image_id": int(record.group) if record.group.isdigit() else record.group,
+                "file_name": record.key,
+                "category_id": int(record.category) if record.category.isdigit() else record.category,
+                "keypoints": [round(float(value), 3) for value in points.ravel()],
+                "score": round(float(found.scores[row].mean()), 5),
+            }
+        )
+    return json.dumps(results) + "\n"
+
+
+def _csv_text(instances: Annotations, found: Predictions, skeleton: Skeleton) -> str:
+    stream = io.StringIO()
+    table = csv.writer(stream)
+    table.writerow(["file", *(f"{name}_{part}" for name in skeleton.keypoints for part in ("x", "y", "score"))])
+    for row, record in enumerate(instances):
+        points = np.column_stack((found.keypoints[row], found.scores[row]))
+        table.writerow([record.key, *(f"{value:.3f}" for value in points.ravel())])
+    return stream.getvalue()

@@ -1,0 +1,83 @@
+"""A recipe: named stages over common settings. A stage is a run; ``init`` and ``style`` may name an earlier stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from poseshift import config
+from poseshift.config import RunConfig
+from poseshift.engine.run import Run
+from poseshift.engine.train import train
+from poseshift.errors import ConfigError
+
+PARENTS = ("init", "style")
+KEYS = ("common", "stages", "study")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings that stages share, and what each stage changes; the last stage is the result.
+
+    ``study`` says on what ``benchmarks/study.py`` tests the stages and which it compares; training does not read it.
+    """
+
+    common: Mapping[str, Any]
+    stages: Mapping[str, Mapping[str, Any]]
+    study: Mapping[str, Any] = field(default_factory=dict)
+
+    def stage(self, name: str, out: Path) -> RunConfig:
+        """The configuration of one stage whose runs live in ``out``. Raises :class:`ConfigError`."""
+        raw = config.merge(self.common, self.stages[name])
+        earlier = list(self.stages)[: list(self.stages).index(name)]
+        for key in PARENTS:
+            if raw.get(key) in earlier:
+                raw[key] = str(out / raw[key])
+        parsed: RunConfig = config.parse(raw, origin=f"stage {name!r}")
+        return parsed
+
+    def overridden(self, overrides: Sequence[str]) -> Recipe:
+        """With ``common.a.b=c`` or ``stages.NAME.a=c`` set."""
+        raw = {"common": self.common, "stages": self.stages, "study": self.study}
+        return recipe_of(config.override(raw, overrides), origin="--set")
+
+
+def recipe_of(raw: Mapping[str, Any], *, origin: str) -> Recipe:
+    """A recipe from a mapping. Raises :class:`ConfigError`."""
+    unknown = sorted(set(raw) - set(KEYS))
+    stages = raw.get("stages")
+    if unknown or not isinstance(stages, Mapping) or not stages:
+        found = f"unknown key {unknown[0]!r}" if unknown else "no `stages` mapping"
+        raise ConfigError(
+            f"{origin}: {found}; a recipe has {', '.join(KEYS)} (a single run is for `poseshift train`)"
+        )
+    named = {name: stage or {} for name, stage in stages.items()}
+    return Recipe(common=raw.get("common") or {}, stages=named, study=raw.get("study") or {})
+
+
+def load(path: Path) -> Recipe:
+    """A recipe from a YAML file. Raises :class:`ConfigError`."""
+    return recipe_of(config.load(path), origin=str(path))
+
+
+def preset(name: str) -> Recipe:
+    """A recipe that comes with the package. Raises :class:`ConfigError` for an unknown name."""
+    folder = resources.files("poseshift.apps").joinpath("presets")
+    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if name not in known:
+        raise ConfigError(f"preset {name!r} is unknown; expected one of {', '.join(known)}")
+    return recipe_of(
+        yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8")), origin=f"preset {name}"
+    )
+
+
+def train_stages(recipe: Recipe, out: Path, *, command: str, quiet: bool = False) -> Iterator[tuple[str, Run]]:
+    """Trains every stage in turn into ``out/<stage>``; finished ones are skipped, an unfinished one goes on."""
+    settings = {name: recipe.stage(name, out) for name in recipe.stages}
+    for name, stage in settings.items():
+        yield name, train(stage, out / name, command=command, quiet=quiet)

@@ -1,0 +1,294 @@
+"""The command line: parse, call, turn our errors into one line and an exit code. Imports torch only when it must."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from poseshift.errors import PoseshiftError
+from poseshift.version import __version__
+
+app = typer.Typer(
+    name="poseshift",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    help="Adapt a 2D pose model from labelled synthetic images to unlabelled real ones.\n\n"
+    "Example: [cyan]poseshift demo --out runs/demo[/cyan]",
+)
+out_console = Console()
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration; may be repeated."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Which = Annotated[str, typer.Option("--checkpoint", help="best (by the run's selection rule), last, or a step.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("lightning_fabric", "httpx", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        app()
+    except PoseshiftError as error:
+        print(f"poseshift: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _command() -> str:
+    return shlex.join(["poseshift", *sys.argv[1:]])
+
+
+def _which(text: str) -> Any:
+    from poseshift.errors import UsageError
+
+    if text in ("best", "last"):
+        return text
+    if not text.isdigit():
+        raise UsageError(f"--checkpoint {text!r}: expected best, last or a step")
+    return int(text)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def adapt(
+    out: Annotated[Path, typer.Option(help="Folder for the runs (style, source, adapt).")],
+    source: Annotated[str | None, typer.Option(help="Labelled images, FORMAT:PATH.")] = None,
+    target: Annotated[str | None, typer.Option(help="Unlabelled images, FORMAT:PATH.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe file instead of the preset.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="adapt (light net, works on a CPU) or adapt-paper (published sizes).")
+    ] = "adapt",
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Adapt a pose model to your images: style net, source-only model, adapted model.
+
+    Example: [cyan]poseshift adapt --source coco:rendered/train.json --target images:photos --out runs/mine[/cyan]
+    """
+    from poseshift.apps.adapt import adapt as run_adapt
+
+    run = run_adapt(
+        source, target, out=out, recipe=recipe, preset=preset, overrides=set_ or (), command=_command(), quiet=quiet
+    )
+    print(f"adapted model: {run.path}")
+    print(f"next: poseshift predict {run.path} IMAGES --out predictions.json")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A run configuration (YAML).")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name of the configuration>.")] = None,
+    set_: Set = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; default as configured.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train one run of any method; the same command goes on with an unfinished run.
+
+    Example: [cyan]poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source[/cyan]
+    """
+    from poseshift.config import load, parse
+    from poseshift.engine.train import train as run_train
+
+    overrides = [*(set_ or ()), *([f"device={device}"] if device else [])]
+    settings = parse(load(config, overrides), origin=str(config))
+    run = run_train(settings, out or Path("runs") / config.stem, command=_command(), quiet=quiet)
+    print(f"finished: {run.path}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    data: Annotated[str, typer.Option(help="Labelled images, FORMAT:PATH.")],
+    split: Annotated[str | None, typer.Option(help="Split of that format.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="exact (coordinates, pooled) or reference (the field's code).")
+    ] = "exact",
+    checkpoint: Which = "best",
+    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Score a run on labelled images: PCK@0.05 by keypoint and group, with a 95 % interval.
+
+    Example: [cyan]poseshift evaluate runs/mine/adapt --data lsp:data/lsp --split test[/cyan]
+    """
+    from poseshift.engine.evaluate import evaluate as run_evaluate
+    from poseshift.engine.evaluate import protocol_of
+
+    with _bar("evaluate") as advance:
+        result = run_evaluate(
+            run,
+            data,
+            split=split,
+            protocol=protocol_of(protocol),
+            which=_which(checkpoint),
+            flip_test=flip_test,
+            device=device,
+            advance=advance,
+        )
+    if as_json:
+        print(json.dumps(result, indent=1))
+    else:
+        _print_result(result)
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    tables = {"all": result, **{name: {"visible": part} for name, part in result.get("categories", {}).items()}}
+    groups = list(result["visible"]["groups"])
+    title = f"PCK@0.05 (%), {result['protocol']}, {result['data']} {result['split'] or ''}, step {result['checkpoint']}"
+    table = Table(title=title, title_justify="left")
+    for column in ("", *groups, "mean", "95 % interval"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, part in tables.items():
+        for counted in ("visible", "labelled"):
+            if counted in part:
+                values = part[counted]
+                low, high = values["interval"]
+                cells = [_number(values["groups"][group]) for group in groups]
+                table.add_row(
+                    f"{name}, {counted}", *cells, _number(values["pck@0.05"]), f"{_number(low)} to {_number(high)}"
+                )
+    out_console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
+    out: Annotated[Path, typer.Option(help="predictions.json (COCO results) or predictions.csv.")] = Path(
+        "predictions.json"
+    ),
+    boxes: Annotated[
+        Path | None, typer.Option(help="COCO json with a box for each instance; else whole images.")
+    ] = None,
+    checkpoint: Which = "best",
+    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Predict keypoints of images and folders.
+
+    Example: [cyan]poseshift predict runs/mine/adapt photos --out predictions.csv[/cyan]
+    """
+    from poseshift.apps.predict import predict as run_predict
+
+    with _bar("predict") as advance:
+        instances, _ = run_predict(
+            run,
+            inputs,
+            out=out,
+            boxes=boxes,
+            which=_which(checkpoint),
+            flip_test=flip_test,
+            device=device,
+            advance=advance,
+        )
+    print(f"{len(instances)} instances: {out}")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    data: Annotated[str | None, typer.Option(help="Target images for the picture grid, FORMAT:PATH.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of that format.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Write one self-contained HTML file about runs: tables, curves, pictures, configuration.
+
+    Example: [cyan]poseshift report runs/mine/source runs/mine/adapt --out report.html[/cyan]
+    """
+    from poseshift.apps.report import report as run_report
+
+    print(run_report(runs, out, data=data, split=split, device=device))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for runs, report and summary.")] = Path("runs/demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="In under 90 s: shows that it works, not how well.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the main job on procedural figures, without any download.
+
+    Example: [cyan]poseshift demo --out runs/demo[/cyan]
+    """
+    from poseshift.apps.demo import demo as run_demo
+
+    found = run_demo(out, quick=quick, quiet=quiet, say=lambda line: print(line, flush=True))
+    table = Table(title="PCK@0.05 (%) on held-out target images, visible keypoints", title_justify="left")
+    groups = list(next(iter(found.results.values()))["visible"]["groups"])
+    for column in ("method", *groups, "mean", "95 % interval"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for name, result in found.results.items():
+        values = result["visible"]
+        low, high = values["interval"]
+        cells = [_number(values["groups"][group]) for group in groups]
+        table.add_row(name, *cells, _number(values["pck@0.05"]), f"{_number(low)} to {_number(high)}")
+    out_console.print(table)
+    print(f"report: {found.report}\nsummary: {out / 'summary.json'}\n{found.summary['seconds']:.0f} s")
+
+
+@app.command()
+def info(
+    run: Annotated[Path | None, typer.Argument(help="A run folder; without it, this installation.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what this installation can do, or what a run is.
+
+    Example: [cyan]poseshift info runs/mine/adapt[/cyan]
+    """
+    from poseshift.apps import info as facts
+
+    found = facts.installation() if run is None else facts.run_summary(run)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for key, value in found.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        print(f"{key}: {shown}")
+
+
+class _bar:
+    """A progress bar over instances, whose length is not known beforehand."""
+
+    def __init__(self, label: str) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task(label, total=None)
+
+    def __enter__(self) -> Any:
+        self._bar.start()
+        return lambda count: self._bar.advance(self._task, count)
+
+    def __exit__(self, *details: object) -> None:
+        self._bar.stop()

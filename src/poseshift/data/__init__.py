@@ -1,0 +1,1 @@
+"""Where batches come from: formats, procedural domains, crops, augmentation, loaders."""

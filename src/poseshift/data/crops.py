@@ -1,0 +1,129 @@
+"""Base crops: each instance decoded once, cropped to its square region with a margin, kept as uint8.
+
+The region is what evaluation sees (the canonical frame); the margin lets an augmentation rotate and shift without
+pulling in black corners.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from poseshift.data.boxes import BoxMode, crop_regions
+from poseshift.data.images import padded_crop
+from poseshift.errors import DataError
+from poseshift.types import Annotations, FloatArray
+
+RETRIES = 20
+
+
+class CropConfig(BaseModel):
+    """Which part of an image an instance is cut from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    boxes: BoxMode | Literal["auto"] = Field(
+        "auto", description="given, from_keypoints, whole (as a square); auto: given where all have one, else whole."
+    )
+    padding: float = Field(1.25, gt=0, description="Factor of the box's longer side.")
+
+
+class Item(NamedTuple):
+    """One base crop, the row it shows, and the rows before it that did not decode."""
+
+    crop: Tensor
+    row: int
+    failed: tuple[int, ...]
+
+
+def _shared(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Zeros that loader processes share, however they are started."""
+    empty = torch.zeros(shape, dtype=dtype)
+    empty.share_memory_()  # type: ignore[no-untyped-call]
+    return empty
+
+
+def resolve(annotations: Annotations, boxes: BoxMode | Literal["auto"]) -> BoxMode:
+    """What ``auto`` means for these annotations: their boxes where every instance has one, else the whole image."""
+    if boxes != "auto":
+        return boxes
+    return "given" if len(annotations) and not np.isnan(annotations.boxes).any() else "whole"
+
+
+class Crops(Dataset[Item]):
+    """Base crops of side ``size + 2·margin`` at the scale of the canonical frame; picklable.
+
+    Attributes:
+        boxes: The mode of cropping, resolved.
+        regions: ``N×4`` squares in image pixels, without the margin: the canonical frames.
+        keypoints: ``N×K×2`` in pixels of the canonical frame.
+    """
+
+    def __init__(
+        self, annotations: Annotations, config: CropConfig, *, size: int, margin: int = 0, cache_bytes: int = 0
+    ) -> None:
+        self.annotations, self.size, self.margin = annotations, size, margin
+        self.boxes = resolve(annotations, config.boxes)
+        self.regions = crop_regions(annotations, mode=self.boxes, padding=config.padding)
+        self.keypoints = self.to_canonical(annotations.keypoints)
+        side = size + 2 * margin
+        fits = len(annotations) * side * side * 3 <= cache_bytes
+        self.cache = _shared(len(annotations), side, side, 3, dtype=torch.uint8) if fits else None
+        self.filled = _shared(len(annotations), dtype=torch.bool) if fits else None
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    @property
+    def scale(self) -> FloatArray:
+        """``N`` factors from image pixels to canonical pixels."""
+        return (self.size / (self.regions[:, 2] - self.regions[:, 0])).astype(np.float32)
+
+    def to_canonical(self, keypoints: FloatArray) -> FloatArray:
+        """Keypoints ``N×K×2`` from image pixels to canonical pixels."""
+        scale = self.scale[:, None, None]
+        corner = self.regions[:, None, :2]
+        return ((keypoints - corner) * scale - 0.5).astype(np.float32)
+
+    def to_image(self, keypoints: FloatArray, rows: slice = slice(None)) -> FloatArray:
+        """The inverse of :meth:`to_canonical` for ``rows``."""
+        scale = self.scale[rows, None, None]
+        return ((keypoints + 0.5) / scale + self.regions[rows, None, :2]).astype(np.float32)
+
+    def __getitem__(self, row: int) -> Item:
+        """The crop of ``row``, or of the next row that decodes; up to 20 in turn may fail.
+
+        Raises:
+            DataError: They all failed.
+        """
+        failed: list[int] = []
+        for candidate in range(row, row + RETRIES):
+            at = candidate % len(self)
+            try:
+                return Item(self._crop(at), at, tuple(failed))
+            except DataError as error:
+                failed.append(at)
+                reason = error
+        raise DataError(f"{RETRIES} images in turn do not decode, the last: {reason}; look at the files") from reason
+
+    def _crop(self, row: int) -> Tensor:
+        if self.cache is None or self.filled is None:
+            return self._decode(row)
+        if not self.filled[row]:
+            self.cache[row] = self._decode(row)
+            self.filled[row] = True
+        cached: Tensor = self.cache[row]
+        return cached
+
+    def _decode(self, row: int) -> Tensor:
+        image = self.annotations.images.read(int(self.annotations.image_index[row]))
+        side = self.size + 2 * self.margin
+        grow = self.margin / self.scale[row]
+        x0, y0, x1, y1 = self.regions[row]
+        crop, _ = padded_crop(image, (x0 - grow, y0 - grow, x1 + grow, y1 + grow), (side, side))
+        return torch.from_numpy(crop)

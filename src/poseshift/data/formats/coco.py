@@ -1,0 +1,299 @@
+"""COCO keypoints: the JSON that most pose tools write and read.
+
+``PATH`` is one of
+
+* a JSON file, with the images beside it, in ``images/`` or ``data/`` beside it, or in COCO's own layout
+  (``annotations/person_keypoints_val2017.json`` and ``val2017/``);
+* ``file.json@FOLDER`` where the images are elsewhere (``FOLDER`` relative to the working directory or to the file);
+* a folder with exactly one JSON file, or, with a split, exactly one ``annotations/*_{split}*.json``.
+
+Coordinates are taken as they are: **0-indexed pixels**, (0, 0) the centre of the top-left pixel. ``bbox`` is x, y,
+width, height and becomes corners; an instance without one gets a row of NaN. Crowds and instances without a labelled
+keypoint are left out, and counted in the note. A keypoint with v = 0 is stored as 0, 0 whatever stands in the file. All
+categories in use must name the same keypoints. A skeleton that is known by its names gets its known groups; else groups
+and flip pairs come from the names. Instances of one image are one group, unless the annotation names a ``group``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from poseshift.data.boxes import SizedImages
+from poseshift.data.images import ImageFiles, missing_files
+from poseshift.data.skeletons import known_or_new
+from poseshift.errors import DataError, FormatError
+from poseshift.types import NOT_LABELLED, Annotations, FloatArray, IntArray, Skeleton
+
+SPLITS: tuple[str, ...] = ()
+
+
+def _find_json(folder: Path, split: str | None) -> Path:
+    """The one JSON file that a folder and a split mean."""
+    if split is not None:
+        found = sorted((folder / "annotations").glob(f"*_{split}*.json"))
+        keypoints = [path for path in found if "keypoints" in path.name]
+        found, looked = keypoints or found, f"annotations/*_{split}*.json"
+    else:
+        found, looked = sorted(folder.glob("*.json")), "*.json"
+    if len(found) != 1:
+        there = [path.name for path in found] or "none"
+        raise DataError(
+            f"coco: looked for one {looked} in {str(folder)!r}, found {there}; give the file: coco:FILE.json"
+        )
+    return found[0]
+
+
+def _locate(path: str, split: str | None) -> tuple[Path, Path | None]:
+    """The JSON file and, where given after ``@``, the folder of the images."""
+    text, images = path, ""
+    if "@" in path and not Path(path).exists():
+        text, _, images = path.rpartition("@")
+    file = Path(text)
+    if file.is_dir():
+        file = _find_json(file, split)
+    elif not file.is_file():
+        raise DataError(
+            f"coco: looked for a file or folder {text!r} and found none; give coco:FILE.json or coco:FOLDER"
+        )
+    elif split is not None:
+        raise DataError(
+            f"coco: split {split!r} chooses a file in a folder, but {text!r} is a file; leave the split out"
+        )
+    if not images:
+        return file, None
+    for folder in (Path(images), file.parent / images):
+        if folder.is_dir():
+            return file, folder
+    raise DataError(
+        f"coco: looked for the images in {images!r} and in {str(file.parent / images)!r}; found no such folder"
+    )
+
+
+def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
+    """The three lists of the file, each a list of objects."""
+    try:
+        content: Any = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise FormatError(f"{str(file)!r} is no JSON ({error}); export it again") from error
+    for key in ("images", "annotations", "categories"):
+        rows = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            expected = "COCO keypoints: images, annotations, categories"
+            raise FormatError(f"{str(file)!r} has no list {key!r} of objects; expected {expected}; export it again")
+    return {key: content[key] for key in ("images", "annotations", "categories")}
+
+
+def _ids(rows: list[dict[str, Any]], key: str, what: str, file: Path) -> list[int | str]:
+    """``row[key]`` of every row, which must be a number or a text."""
+    values = [row.get(key) for row in rows]
+    if bad := [i for i, value in enumerate(values) if not isinstance(value, (int, str))]:
+        name = rows[bad[0]].get("id", f"number {bad[0]}")
+        raise FormatError(
+            f"{str(file)!r}: {what} {name!r} has {key!r} {values[bad[0]]!r}, expected a number; correct it"
+        )
+    return values  # type: ignore[return-value]
+
+
+def _skeleton(file: Path, categories: Sequence[dict[str, Any]]) -> Skeleton:
+    """The skeleton that the categories in use share. Edges count from 1 as COCO's do, unless a 0 shows otherwise."""
+    lists = [category.get("keypoints") or [] for category in categories]
+    if any(names != lists[0] for names in lists):
+        found = {str(category.get("name")): names for category, names in zip(categories, lists, strict=True)}
+        raise FormatError(
+            f"{str(file)!r}: categories name different keypoints {found}; filter the file to categories that share them"
+        )
+    if not lists[0] or not all(isinstance(name, str) for name in lists[0]):
+        raise FormatError(
+            f"{str(file)!r}: no category names its keypoints; expected categories[].keypoints, a list of names"
+        )
+    first, names = categories[0], lists[0]
+    edges = [tuple(edge) for edge in first.get("skeleton") or []]
+    if any(len(edge) != 2 or not all(isinstance(end, int) for end in edge) for edge in edges):
+        raise FormatError(f"{str(file)!r}: categories[].skeleton must hold pairs of indices; found {edges}")
+    base = 0 if any(0 in edge for edge in edges) else 1
+    name = str(first.get("name")) if len(categories) == 1 else file.stem
+    skeleton = known_or_new(name, names, edges=[(a - base, b - base) for a, b in edges])
+    sigmas = first.get("sigmas")
+    return replace(skeleton, sigmas=tuple(float(s) for s in sigmas)) if sigmas else skeleton
+
+
+def _refuse(file: Path, rows: list[dict[str, Any]], bad: npt.ArrayLike, what: str) -> None:
+    """Raise where an annotation is ``bad`` (``N``), naming the first one."""
+    if numbers := np.flatnonzero(bad).tolist():
+        name = rows[numbers[0]].get("id")
+        raise FormatError(f"{str(file)!r}: annotation {name!r} {what} ({len(numbers)} annotations in all)")
+
+
+def _keypoints(file: Path, rows: list[dict[str, Any]], count: int) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
+    """``N×K×2`` coordinates and ``N×K`` visibility; the file may hold flat lists or lists of triples."""
+    lists = [row["keypoints"] for row in rows]
+    nested = isinstance(lists[0], list) and isinstance(lists[0][0], list)
+    lengths = np.array([len(values) if isinstance(values, list) else -1 for values in lists])
+    _refuse(file, rows, lengths != count * (1 if nested else 3), f"has not {count} keypoints of x, y, v; correct it")
+    try:
+        flat = np.array(lists, np.float64).reshape(len(rows), count, 3)
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{str(file)!r}: 'keypoints' must be numbers x, y, v ({error}); correct the file") from error
+    visible = flat[..., 2]
+    _refuse(file, rows, ~np.isin(visible, (0, 1, 2)).all(axis=1), "has a visibility other than 0, 1, 2; correct it")
+    labelled = visible != NOT_LABELLED
+    infinite = ~np.isfinite(flat).all(axis=2) & labelled
+    _refuse(file, rows, infinite.any(axis=1), "has a labelled coordinate that is not finite; correct it or set v to 0")
+    points = np.where(labelled[..., None], flat[..., :2], 0).astype(np.float32)
+    return points, visible.astype(np.uint8)
+
+
+def _boxes(file: Path, rows: list[dict[str, Any]]) -> FloatArray:
+    """``N×4`` corners; NaN where there is no ``bbox``."""
+    empty = [np.nan] * 4
+    try:
+        xywh = np.array([row.get("bbox") or empty for row in rows], np.float64).reshape(len(rows), 4)
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{str(file)!r}: 'bbox' must be x, y, width, height ({error}); correct the file") from error
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
+
+
+def _image_files(file: Path, rows: list[dict[str, Any]], folder: Path | None, allow_outside: bool) -> ImageFiles:
+    """The files of all images, in the first candidate folder that has any of the first twenty."""
+    names = tuple(str(row.get("file_name") or "").replace("\\", "/") for row in rows)
+    if "" in names:
+        raise DataError(f"{str(file)!r}: image {rows[names.index('')].get('id')!r} has no file_name; correct the file")
+    near = [file.parent, file.parent.parent] if file.parent.name == "annotations" else [file.parent]
+    below = ("", "images", "data", token := file.stem.rpartition("_")[2], f"images/{token}")
+    folders = [folder] if folder else [base / sub for sub in below for base in near]
+    images = ImageFiles(root=folders[0], paths=names, allow_outside=allow_outside)
+    root = next((root for root in folders if len(missing_files(root, names[:20])) < len(names[:20])), None)
+    if missing := missing_files(root or folders[0], names):
+        row, looked = rows[missing[0]], ", ".join(repr(str(tried)) for tried in ([root] if root else folders))
+        raise DataError(
+            f"{str(file)!r}: {len(missing)} of {len(names)} images have no file, the first is image {row.get('id')!r}, "
+            f"{row['file_name']!r}; looked in {looked}; name the folder: coco:{file.name}@FOLDER"
+        )
+    return replace(images, root=root or folders[0])
+
+
+def _labelled(row: dict[str, Any]) -> bool:
+    """Whether an annotation has a keypoint with v > 0; keypoints of a wrong kind count, to be named later."""
+    values = row.get("keypoints")
+    if not isinstance(values, list) or not values:
+        return values is not None and values != []
+    return isinstance(values[0], list) or any(values[2::3])
+
+
+def _kept(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """The annotations that are no crowd and have a labelled keypoint, and a sentence about the others."""
+    single = [row for row in rows if not row.get("iscrowd")]
+    kept = [row for row in single if _labelled(row)]
+    crowds, bare = len(rows) - len(single), len(single) - len(kept)
+    return kept, f"Left out: {crowds} crowds, {bare} instances without a labelled keypoint." if crowds or bare else ""
+
+
+def _image_index(file: Path, images: list[dict[str, Any]], rows: list[dict[str, Any]]) -> IntArray:
+    """``N`` positions of the annotations' images."""
+    number = {key: i for i, key in enumerate(_ids(images, "id", "image", file))}
+    if len(number) != len(images):
+        raise FormatError(
+            f"{str(file)!r}: image ids repeat ({len(images)} images, {len(number)} ids); make them unique"
+        )
+    index = [number.get(key, -1) for key in _ids(rows, "image_id", "annotation", file)]
+    if -1 in index:
+        row = rows[index.index(-1)]
+        raise DataError(
+            f"{str(file)!r}: annotation {row.get('id')!r} is of image {row['image_id']!r}, which is not in 'images'; "
+            "add the image or drop the annotation"
+        )
+    return np.array(index, np.int64)
+
+
+def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+    """Read COCO keypoints.
+
+    Args:
+        path: See above.
+        split: Which file of a folder; None where the path names the file.
+        allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+
+    Raises:
+        DataError: A file, a folder or an image is missing, or an annotation's image is not listed.
+        FormatError: The file is not COCO keypoints; the message names the annotation.
+    """
+    file, folder = _locate(path, split)
+    content = _load(file)
+    rows, note = _kept(content["annotations"])
+    if not rows:
+        raise DataError(
+            f"{str(file)!r} has no instance with a labelled keypoint. {note} Use images:FOLDER for unlabelled images"
+        )
+    by_id = {category.get("id"): category for category in content["categories"]}
+    used = _ids(rows, "category_id", "annotation", file)
+    if unknown := set(used) - set(by_id):
+        raise FormatError(
+            f"{str(file)!r}: category {min(unknown, key=str)!r} is used but not listed; known are {list(by_id)}"
+        )
+    skeleton = _skeleton(file, [by_id[key] for key in by_id if key in set(used)])
+    points, visible = _keypoints(file, rows, len(skeleton))
+    if visible.max() == 1:
+        note = f"{note} Visibility is 0 or 1 throughout: COCO's 1 means labelled but occluded.".strip()
+    return Annotations(
+        name=file.stem,
+        images=_image_files(file, content["images"], folder, allow_outside),
+        image_index=_image_index(file, content["images"], rows),
+        skeleton=skeleton,
+        keypoints=points,
+        visible=visible,
+        boxes=_boxes(file, rows),
+        groups=np.array([str(row.get("group", row["image_id"])) for row in rows]),
+        categories=np.array([str(by_id[key].get("name")) for key in used]),
+        note=note,
+    )
+
+
+def _document(annotations: Annotations) -> dict[str, Any]:
+    """The JSON document of some annotations; what their images' sizes cost is one header each."""
+    skeleton, images = annotations.skeleton, annotations.images
+    names, category = np.unique(annotations.categories, return_inverse=True)
+    shared = {"keypoints": list(skeleton.keypoints), "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges]}
+    shared |= {"sigmas": list(skeleton.sigmas)} if skeleton.sigmas else {}
+    listed: list[dict[str, Any]] = [{"id": i + 1, "file_name": images.key(i)} for i in range(len(images))]
+    if isinstance(images, SizedImages):
+        for i, entry in enumerate(listed):
+            entry["width"], entry["height"] = images.size(i)
+    triples = np.concatenate([annotations.keypoints.astype(np.float64), annotations.visible[..., None]], axis=2)
+    boxes = annotations.boxes.astype(np.float64)
+    rows: list[dict[str, Any]] = []
+    for i in range(len(annotations)):
+        row = {"id": i + 1, "image_id": int(annotations.image_index[i]) + 1, "category_id": int(category[i]) + 1}
+        box = [*boxes[i, :2], *(boxes[i, 2:] - boxes[i, :2])]
+        extra = {"bbox": box, "area": box[2] * box[3]} if np.isfinite(boxes[i]).all() else {}
+        count = int((annotations.visible[i] > 0).sum())
+        rows.append({**row, **extra, "iscrowd": 0, "num_keypoints": count, "group": str(annotations.groups[i])})
+        rows[-1]["keypoints"] = [int(v) if j % 3 == 2 else float(v) for j, v in enumerate(triples[i].ravel())]
+    categories = [{"id": i + 1, "name": str(name), **shared} for i, name in enumerate(names)]
+    return {"images": listed, "annotations": rows, "categories": categories}
+
+
+def write(annotations: Annotations, path: Path | str) -> None:
+    """Write COCO keypoints; reading them back with ``path@root`` gives the same instances.
+
+    Image files are named by their keys and not copied. Groups of the skeleton are not part of COCO and are lost, unless
+    the skeleton is known by its names.
+
+    Raises:
+        DataError: ``path`` exists already, or the header of an image cannot be read.
+    """
+    target = Path(path)
+    if target.exists():
+        raise DataError(
+            f"coco: {str(target)!r} exists already and is never overwritten; give another name or remove it"
+        )
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(_document(annotations), allow_nan=False), encoding="utf-8")
+    temporary.replace(target)

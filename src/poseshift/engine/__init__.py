@@ -1,0 +1,1 @@
+"""Training, run folders, evaluation, selection: nothing here names a method."""

@@ -1,0 +1,52 @@
+"""A progress bar with the time that is left; on a pipe, a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+INTERVAL = 20.0
+
+
+class Progress:
+    """Progress of one run, on standard error."""
+
+    def __init__(self, total: int, *, label: str, quiet: bool = False) -> None:
+        self.total, self.label, self.quiet = total, label, quiet
+        self._console = Console(stderr=True)
+        self._live = self._console.is_terminal and not quiet
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Bar(*columns, TextColumn("{task.fields[note]}"), console=self._console, disable=not self._live)
+        self._began = self._said = time.monotonic()
+        self._first: int | None = None
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        self._task = self._bar.add_task(self.label, total=self.total, note="")
+        self._began = self._said = time.monotonic()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._bar.stop()
+
+    def advance(self, done: int, values: Mapping[str, float]) -> None:
+        """Shows that ``done`` steps are done, with the latest values of the terms."""
+        self._first = done - 1 if self._first is None else self._first
+        note = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._bar.update(self._task, completed=done, note=note)
+        now = time.monotonic()
+        if not self._live and not self.quiet and (now - self._said > INTERVAL or done == self.total):
+            self._said = now
+            left = (now - self._began) / max(done - self._first, 1) * (self.total - done)
+            print(f"{self.label}: {done}/{self.total}, {left / 60:.1f} min left  {note}", file=sys.stderr, flush=True)

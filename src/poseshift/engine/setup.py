@@ -1,0 +1,203 @@
+"""What a run is made of, built from its configuration: data, nets, the method."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from poseshift.config import DataConfig, RunConfig
+from poseshift.data import sources
+from poseshift.data.crops import Crops
+from poseshift.engine import checkpoint
+from poseshift.engine.run import Run, open_run
+from poseshift.errors import CheckpointError, ConfigError, UsageError
+from poseshift.methods import METHODS
+from poseshift.methods.base import Context, Method
+from poseshift.models.adain import StyleNet
+from poseshift.models.pose_net import PoseNet
+from poseshift.types import Annotations, Skeleton
+
+INIT, STYLE = "init", "style"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The crops of a run, and what they predict."""
+
+    source: Crops | None
+    target: Crops | None
+    validation: Crops | None
+    monitor: Crops | None
+    skeleton: Skeleton
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """A hash of each data set, for the manifest."""
+        named = {"source": self.source, "target": self.target, "validation": self.validation, "monitor": self.monitor}
+        return {name: sources.fingerprint(crops.annotations) for name, crops in named.items() if crops is not None}
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What each reader wants a report to say."""
+        named = {"source": self.source, "target": self.target}
+        return {
+            name: f"boxes: {crops.boxes}. {crops.annotations.note}".strip()
+            for name, crops in named.items()
+            if crops is not None
+        }
+
+
+def data_of(config: RunConfig) -> Data:
+    """Reads the data; the target's labels are dropped here, before anything else sees them.
+
+    Raises:
+        ConfigError: A data set that the method needs is not named.
+        DataError: Data that cannot be read, or skeletons that do not fit.
+    """
+    needs = config.method.needs
+    for name in sorted(needs):
+        if getattr(config, name) is None:
+            raise ConfigError(
+                f"{name}: the method {config.method.name!r} needs it; give `{name}: {{data: FORMAT:PATH}}`"
+            )
+    source = _read(config.source) if config.source else None
+    target = _read(config.target) if config.target else None
+    skeleton = _skeleton(config, source, target)
+    margin = round(config.margin * config.input_size)
+    if source is not None and config.source is not None:
+        mapping = config.target.mapping if config.target else config.source.mapping
+        source = sources.to_skeleton(source, skeleton, mapping, origin=config.source.data)
+    return Data(
+        source=_crops(source, config.source, config, margin) if "source" in needs else None,
+        target=_crops(_unlabelled(target, config.target), config.target, config, margin) if "target" in needs else None,
+        validation=_held_out(config.validation, config, skeleton),
+        monitor=_held_out(config.monitor, config, skeleton),
+        skeleton=skeleton,
+    )
+
+
+def _read(config: DataConfig) -> Annotations:
+    return sources.read(config.data, split=config.split, limit=config.limit)
+
+
+def _skeleton(config: RunConfig, source: Annotations | None, target: Annotations | None) -> Skeleton:
+    """The target's keypoints where its format names any (names are no labels), else the source's."""
+    for named in (target, source):
+        if named is not None and len(named.skeleton):
+            return named.skeleton
+    if config.init is not None:
+        return open_run(config.init).skeleton
+    return Skeleton(name="none", keypoints=())
+
+
+def _unlabelled(target: Annotations | None, config: DataConfig | None) -> Annotations | None:
+    if target is None or config is None:
+        return None
+    if config.boxes == "from_keypoints":
+        raise ConfigError(
+            "target.boxes: from_keypoints reads target labels; freeze the boxes to a file, or use given or whole"
+        )
+    return target.without_labels()
+
+
+def _crops(annotations: Annotations | None, data: DataConfig | None, config: RunConfig, margin: int) -> Crops | None:
+    if annotations is None or data is None:
+        return None
+    return Crops(annotations, data, size=config.input_size, margin=margin, cache_bytes=config.cache_mib * 2**20)
+
+
+def _held_out(data: DataConfig | None, config: RunConfig, skeleton: Skeleton) -> Crops | None:
+    if data is None:
+        return None
+    mapping = data.mapping or (config.target.mapping if config.target else {})
+    annotations = sources.to_skeleton(_read(data), skeleton, mapping, origin=data.data)
+    return Crops(annotations, data, size=config.input_size, cache_bytes=config.cache_mib * 2**20)
+
+
+def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:
+    """Copies the weights of the parent runs into ``run/parents``, so that one folder suffices.
+
+    Returns:
+        What the manifest says of them.
+    """
+    notes: dict[str, Any] = {}
+    for role, source in ((INIT, config.init), (STYLE, config.style)):
+        if source is None:
+            continue
+        parent = open_run(source)
+        if not parent.finished:
+            raise UsageError(f"{role}: {source} is not finished; run its training command again first")
+        chosen = parent.checkpoint("last")
+        file = chosen.path / ("predictor.safetensors" if role == INIT else "method.safetensors")
+        if not file.is_file():
+            raise UsageError(f"{role}: a run of {parent.config.method.name!r} has no {file.stem}; give another run")
+        folder = run / "parents" / role
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, folder / file.name)
+        shutil.copyfile(parent.path / "run.yaml", folder / "run.yaml")
+        notes[role] = {"run": str(source), "step": chosen.step, "sha256": checkpoint.digest(file)}
+    return notes
+
+
+def method_of(config: RunConfig, run: Run, data: Data) -> Method:
+    """The configured method with its nets, started from the parents' weights.
+
+    Raises:
+        UsageError: A parent does not fit.
+    """
+    torch.manual_seed(config.seed)
+    context = Context(
+        net=lambda: _pose_net(config, run, len(data.skeleton)),
+        style=_style_net(run),
+        heatmap=config.heatmap,
+        targets=len(data.target) if data.target is not None else 0,
+    )
+    method = METHODS[config.method.name](config.method, context)
+    memory = torch.channels_last if config.model.channels_last else torch.contiguous_format
+    method.to(memory_format=memory)
+    return method
+
+
+def _pose_net(config: RunConfig, run: Run, keypoints: int) -> PoseNet:
+    file = run.path / "parents" / INIT / "predictor.safetensors"
+    if not file.is_file():
+        return PoseNet(config.model, keypoints)
+    net = PoseNet(config.model.model_copy(update={"weights": None}), keypoints)
+    try:
+        net.load_state_dict(load_file(file))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UsageError(
+            f"init: {config.init} holds another net than `model` describes ({reason}); make them equal"
+        ) from error
+    return net
+
+
+def _style_net(run: Run) -> StyleNet | None:
+    folder = run.path / "parents" / STYLE
+    if not folder.is_dir():
+        return None
+    parent = Run(folder).config
+    method = METHODS[parent.method.name](
+        parent.method.without_weights(), Context(net=_no_net, style=None, heatmap=parent.heatmap, targets=0)
+    )
+    method.load_state_dict(load_file(folder / "method.safetensors"))
+    if method.style_net is None:
+        raise UsageError(f"style: a run of {parent.method.name!r} makes no style net; give a run of a method that does")
+    return method.style_net
+
+
+def _no_net() -> PoseNet:
+    raise CheckpointError("a style run has no pose net")
+
+
+def rows_for_scoring(crops: Crops, count: int, seed: int) -> list[int]:
+    """``count`` rows (all where there are fewer), the same for every checkpoint of a run."""
+    chosen = np.random.default_rng(seed).permutation(len(crops))[:count]
+    return [int(row) for row in np.sort(chosen)]

@@ -1,0 +1,16 @@
+"""The methods, one paper a file; a new one is its file and a line here."""
+
+from __future__ import annotations
+
+from poseshift.methods.base import Method
+from poseshift.methods.multilevel import Multilevel
+from poseshift.methods.source_only import SourceOnly
+from poseshift.methods.style import Style
+from poseshift.methods.uniframe import Uniframe
+
+METHODS: dict[str, type[Method]] = {
+    "source_only": SourceOnly,
+    "uniframe": Uniframe,
+    "multilevel": Multilevel,
+    "style": Style,
+}

@@ -1,0 +1,1 @@
+"""Networks: a pose net on any timm backbone, a discriminator, a style net."""

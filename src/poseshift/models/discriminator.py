@@ -1,0 +1,26 @@
+"""The discriminator of the feature level: one domain logit for each cell of the features."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Discriminator(nn.Module):
+    """Four 3×3 convolutions, LeakyReLU(0.2) between, no norm: ``B×C×h×w`` features to ``B×1×h×w`` logits.
+
+    Widths are ``C → C → C/2 → C/2 → 1``; with the published ``C = 256`` that is 1,033,857 parameters.
+    """
+
+    def __init__(self, channels: int = 256) -> None:
+        super().__init__()
+        half = channels // 2
+        pairs = [(channels, channels), (channels, half), (half, half), (half, 1)]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairs:
+            layers += [nn.Conv2d(inputs, outputs, 3, 1, 1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits ``B×1×h×w`` of features ``B×C×h×w``; positive says target."""
+        logits: Tensor = self.layers(features)
+        return logits

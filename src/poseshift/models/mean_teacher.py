@@ -1,0 +1,55 @@
+"""A student and the teacher that is its exponential moving average."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from poseshift.batches import View
+from poseshift.models.pose_net import PoseNet
+from poseshift.ops import affine, ema
+
+TeacherNorm = Literal["batch", "ema"]
+
+
+class MeanTeacher(nn.Module):
+    """Student and teacher.
+
+    ``norm`` says what the teacher's BatchNorm does. ``batch`` is published: it normalises by the batch of weak target
+    views, its running statistics come from those passes alone (so they are pure target statistics at evaluation) and
+    the moving average leaves them alone. ``ema``: it normalises by its running statistics, which are averaged from the
+    student's.
+    """
+
+    def __init__(self, net: PoseNet, *, decay: float, norm: TeacherNorm) -> None:
+        super().__init__()
+        self.student, self.teacher = net, copy.deepcopy(net)
+        self.teacher.requires_grad_(False)
+        self.decay, self.norm = decay, norm
+
+    def train(self, mode: bool = True) -> MeanTeacher:
+        """Sets modes; the teacher normalises by its batch only under ``norm="batch"``."""
+        super().train(mode)
+        self.teacher.train(mode and self.norm == "batch")
+        return self
+
+    @torch.no_grad()
+    def pseudo_heatmaps(self, images: list[Tensor], views: tuple[View, ...]) -> Tensor:
+        """Teacher heatmaps ``B×K×h×w`` in the canonical frame, averaged over the views.
+
+        Args:
+            images: One batch ``B×3×H×W`` for each view, perhaps restyled.
+            views: Whose matrices undo the augmentation.
+        """
+        maps = [
+            affine.unwarp_heatmaps(self.teacher(x).heatmaps.float(), view.matrix, stride=self.teacher.stride)
+            for x, view in zip(images, views, strict=True)
+        ]
+        return maps[0] if len(maps) == 1 else torch.stack(maps).mean(0)
+
+    def update(self) -> None:
+        """Eq. 4, after the optimiser's step."""
+        ema.update(self.teacher, self.student, self.decay, buffers=self.norm == "ema")

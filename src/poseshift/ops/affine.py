@@ -1,0 +1,127 @@
+"""One 3×3 matrix in image coordinates moves images, heatmaps and points alike.
+
+A matrix takes homogeneous pixel coordinates ``(x, y, 1)`` of an input to those of an output; the centre of the top-left
+pixel is (0, 0). The same matrix serves a heatmap of stride ``s`` after :func:`to_cells`, since cell ``i`` of a heatmap
+covers the pixels ``s·i … s·i + s - 1``, so its centre lies at pixel ``s·(i + ½) - ½`` (the half-pixel convention).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _exact(like: Tensor) -> torch.autocast:
+    """Autocast off: a matrix product in bfloat16 would move points by whole pixels."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def identity(count: int, *, like: Tensor) -> Tensor:
+    """``count×3×3`` identities of the dtype and device of ``like``."""
+    return torch.eye(3, dtype=like.dtype, device=like.device).expand(count, 3, 3)
+
+
+def translation(shift: Tensor) -> Tensor:
+    """``B×3×3`` matrices that add ``shift`` (``B×2``, pixels)."""
+    matrix = torch.zeros(*shift.shape[:-1], 3, 3, dtype=shift.dtype, device=shift.device)
+    matrix.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+    matrix[..., :2, 2] = shift
+    return matrix
+
+
+def linear(block: Tensor, *, centre: Tensor) -> Tensor:
+    """``B×3×3`` matrices of the ``B×2×2`` linear map ``block`` about the point ``centre`` (``2`` or ``B×2``)."""
+    matrix = torch.zeros(*block.shape[:-2], 3, 3, dtype=block.dtype, device=block.device)
+    matrix[..., :2, :2] = block
+    with _exact(block):
+        matrix[..., :2, 2] = centre - (block @ centre.expand(block.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+    matrix[..., 2, 2] = 1.0
+    return matrix
+
+
+def rotation_shear_scale(angle: Tensor, shear: Tensor, scale: Tensor) -> Tensor:
+    """``B×2×2`` linear maps ``R(angle) · scale · Shear_x(shear)``; angles in radians, y pointing down.
+
+    The order is that of the published augmentation (``T·R·S·Sh``, section 2.1 of Kim et al.'s code).
+    """
+    cos, sin, tan = angle.cos(), angle.sin(), shear.tan()
+    rows = (scale * cos, scale * (cos * tan - sin), scale * sin, scale * (sin * tan + cos))
+    return torch.stack(rows, dim=-1).reshape(*scale.shape, 2, 2)
+
+
+def resize(source: tuple[int, int], target: tuple[int, int], *, like: Tensor) -> Tensor:
+    """The ``3×3`` matrix of resizing an image of ``(height, width)`` ``source`` to ``target``."""
+    sy, sx = target[0] / source[0], target[1] / source[1]
+    rows = [[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2], [0.0, 0.0, 1.0]]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+
+def invert(matrix: Tensor) -> Tensor:
+    """Inverses of ``B×3×3`` affine matrices, in closed form (no solver, no host sync)."""
+    a, b, c = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 0, 2]
+    d, e, f = matrix[..., 1, 0], matrix[..., 1, 1], matrix[..., 1, 2]
+    determinant = a * e - b * d
+    zero, one = torch.zeros_like(a), torch.ones_like(a)
+    rows = (
+        e / determinant, -b / determinant, (b * f - c * e) / determinant,
+        -d / determinant, a / determinant, (c * d - a * f) / determinant,
+        zero, zero, one,
+    )  # fmt: skip
+    return torch.stack(rows, dim=-1).reshape(*a.shape, 3, 3)
+
+
+def apply(matrix: Tensor, points: Tensor) -> Tensor:
+    """Points ``B×K×2`` moved by ``B×3×3`` matrices."""
+    with _exact(points):
+        return points @ matrix[..., :2, :2].mT + matrix[..., None, :2, 2]
+
+
+def to_cells(matrix: Tensor, stride: float) -> Tensor:
+    """The pixel matrix ``B×3×3`` written in cells of a heatmap with ``stride`` pixels a cell."""
+    cells = matrix.clone()
+    offset = (stride - 1) / 2
+    centre = torch.full_like(matrix[..., :2, 2], offset)
+    with _exact(matrix):
+        moved = (matrix[..., :2, :2] @ centre.unsqueeze(-1)).squeeze(-1) + matrix[..., :2, 2]
+    cells[..., :2, 2] = (moved - offset) / stride
+    return cells
+
+
+def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], *, mode: str = "bilinear") -> Tensor:
+    """Images ``B×C×H×W`` moved by ``matrix`` (``B×3×3``, input to output pixels) onto ``size`` = (height, width).
+
+    What comes from outside the input is 0.
+    """
+    height, width = images.shape[-2:]
+    inverse = invert(matrix).to(images.dtype)
+    to_unit = torch.tensor(
+        [[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]],
+        dtype=images.dtype,
+        device=images.device,
+    )
+    out_h, out_w = size
+    from_unit = torch.tensor(
+        [[out_w / 2, 0, (out_w - 1) / 2], [0, out_h / 2, (out_h - 1) / 2], [0, 0, 1]],
+        dtype=images.dtype,
+        device=images.device,
+    )
+    with _exact(images):
+        theta = (to_unit @ inverse @ from_unit)[:, :2]
+        grid = F.affine_grid(theta, [images.shape[0], images.shape[1], out_h, out_w], align_corners=False)
+        return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def unwarp_heatmaps(heatmaps: Tensor, matrix: Tensor, *, stride: float) -> Tensor:
+    """Heatmaps ``B×K×h×w`` of a view brought back to its canonical frame; ``matrix`` is the view's (``B×3×3``).
+
+    The exact inverse in one bilinear resampling. Deviation from the reference code, which warps three times to the
+    nearest cell (mean error 1.10 cells against 0.72).
+    """
+    back = to_cells(invert(matrix), stride).to(heatmaps.dtype)
+    return warp(heatmaps, back, (heatmaps.shape[-2], heatmaps.shape[-1]))
+
+
+def seen_cells(heatmaps: Tensor, matrix: Tensor, *, stride: float) -> Tensor:
+    """How much of each canonical cell a view shows, ``B×1×h×w`` in [0, 1], for maps of the size of ``heatmaps``."""
+    return unwarp_heatmaps(torch.ones_like(heatmaps[:, :1]), matrix, stride=stride)

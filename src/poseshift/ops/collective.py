@@ -1,0 +1,46 @@
+"""What a method computes over the global batch: differentiable over processes, the identity for one."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def processes() -> int:
+    """Number of training processes."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over processes, in both directions."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+def mean(x: Tensor) -> Tensor:
+    """Mean of ``x`` over processes, with a gradient; every process must hold the same shape."""
+    if processes() == 1:
+        return x
+    total: Tensor = _Sum.apply(x)
+    return total / processes()
+
+
+@torch.no_grad()
+def gather(x: Tensor) -> Tensor:
+    """``x`` of all processes joined along the first axis, without a gradient; shapes must agree."""
+    if processes() == 1:
+        return x
+    parts = [torch.empty_like(x) for _ in range(processes())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)

@@ -1,0 +1,136 @@
+"""Heatmaps: drawn from keypoints, read back to sub-pixel keypoints, rectified.
+
+A heatmap of stride ``s`` has its cell ``i`` centred at pixel ``s·(i + ½) - ½``. Three conventions of drawing:
+
+``exact``
+    A Gaussian at the sub-pixel position, unbounded support. The default.
+``published_human``
+    As in Kim et al.'s code for people and hands: centre ``int(x·w/W + ½)``, truncated **towards zero**, support the
+    square ±3σ around it, weight 0 where the centre lies outside the map.
+``published_animal``
+    As there for animals: centre ``int(x·w/W)`` (1-based coordinates, which cancel), and the joint is dropped unless
+    its whole ±3σ window lies inside the map.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Convention = Literal["exact", "published_human", "published_animal"]
+
+
+def _gaussian(centre: Tensor, length: int, sigma: float, window: int | None) -> Tensor:
+    """``…×length`` one-dimensional Gaussians of peak 1 about ``centre`` (``…``, cells), cut at ±``window``."""
+    cells = torch.arange(length, dtype=centre.dtype, device=centre.device)
+    distance = cells - centre.unsqueeze(-1)
+    curve = torch.exp(-distance.square() / (2 * sigma**2))
+    return curve if window is None else curve * (distance.abs() <= window)
+
+
+def draw(centres: Tensor, size: tuple[int, int], sigma: float, *, window: int | None = None) -> Tensor:
+    """Gaussians of peak 1 about ``centres`` (``B×K×2``, cells) on maps ``B×K×h×w``, cut to a square ±``window``."""
+    height, width = size
+    columns = _gaussian(centres[..., 0], width, sigma, window)
+    rows = _gaussian(centres[..., 1], height, sigma, window)
+    return rows.unsqueeze(-1) * columns.unsqueeze(-2)
+
+
+def encode(
+    keypoints: Tensor,
+    visible: Tensor,
+    size: tuple[int, int],
+    *,
+    stride: float,
+    sigma: float,
+    convention: Convention = "exact",
+) -> tuple[Tensor, Tensor]:
+    """Target heatmaps of keypoints.
+
+    Args:
+        keypoints: ``B×K×2``, pixels of the view.
+        visible: ``B×K``; keypoints with 0 get weight 0 and an empty map.
+        size: ``(h, w)`` of the maps.
+        stride: Pixels a cell.
+        sigma: Of the Gaussian, in cells.
+        convention: See the head of this module.
+
+    Returns:
+        Heatmaps ``B×K×h×w`` of peak 1 and weights ``B×K`` in {0, 1}.
+    """
+    height, width = size
+    limit = keypoints.new_tensor([width, height])
+    labelled = visible > 0
+    window = round(3 * sigma)
+    if convention == "exact":
+        centres = (keypoints + 0.5) / stride - 0.5
+        inside = ((centres >= -0.5) & (centres < limit - 0.5)).all(-1)
+        maps = draw(centres, size, sigma)
+    elif convention == "published_human":
+        centres = torch.trunc(keypoints / stride + 0.5)
+        inside = ((centres >= 0) & (centres < limit)).all(-1)
+        maps = draw(centres, size, sigma, window=window)
+    else:
+        centres = torch.trunc(keypoints / stride)
+        inside = ((centres - window >= 0) & (centres + window + 1 <= limit)).all(-1)
+        maps = draw(centres, size, sigma, window=window)
+    counts = labelled & inside
+    return torch.where(counts[..., None, None], maps, torch.zeros_like(maps)), counts.to(maps.dtype)
+
+
+def peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Cells (``B×K×2``, x then y) and values (``B×K``) of the maxima; without a positive value the cell is (0, 0)."""
+    width = heatmaps.shape[-1]
+    values, index = heatmaps.flatten(-2).max(-1)
+    cells = torch.stack((index % width, index // width), -1).to(heatmaps.dtype)
+    return cells * (values > 0).unsqueeze(-1), values
+
+
+def decode(heatmaps: Tensor, *, stride: float, subpixel: bool = True) -> tuple[Tensor, Tensor]:
+    """Keypoints of heatmaps, to a fraction of a cell.
+
+    Around the maximum a parabola is laid through the logarithms of three neighbours, separately along x and y, which is
+    exact for a Gaussian (the one-dimensional form of DARK, Zhang et al., CVPR 2020). The shift is at most half a cell.
+
+    Args:
+        heatmaps: ``B×K×h×w``, any finite values.
+        stride: Pixels a cell.
+        subpixel: Without it, the centre of the cell of the maximum.
+
+    Returns:
+        Keypoints ``B×K×2`` in pixels of the view, and the values of the maxima ``B×K`` clamped to [0, 1].
+    """
+    heatmaps = heatmaps.float()
+    cells, values = peaks(heatmaps)
+    if subpixel:
+        cells = cells + _parabola_shift(heatmaps, cells)
+    return (cells + 0.5) * stride - 0.5, values.clamp(0, 1)
+
+
+def _parabola_shift(heatmaps: Tensor, cells: Tensor) -> Tensor:
+    height, width = heatmaps.shape[-2:]
+    flat = heatmaps.flatten(-2)
+    x, y = cells[..., 0].long(), cells[..., 1].long()
+
+    def log_at(column: Tensor, row: Tensor) -> Tensor:
+        index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+        return flat.gather(-1, index.unsqueeze(-1)).squeeze(-1).clamp(min=1e-6).log()
+
+    centre = log_at(x, y)
+    shifts = []
+    for before, after, inner in (
+        (log_at(x - 1, y), log_at(x + 1, y), (x > 0) & (x < width - 1)),
+        (log_at(x, y - 1), log_at(x, y + 1), (y > 0) & (y < height - 1)),
+    ):
+        curvature = before - 2 * centre + after
+        shift = 0.5 * (before - after) / torch.where(curvature < -1e-9, curvature, torch.ones_like(curvature))
+        shifts.append(torch.where(inner & (curvature < -1e-9), shift.clamp(-0.5, 0.5), torch.zeros_like(shift)))
+    return torch.stack(shifts, -1)
+
+
+def rectify(heatmaps: Tensor, sigma: float) -> Tensor:
+    """Operator R of Eq. 5: each map ``B×K×h×w`` becomes a Gaussian of peak 1 at its maximum, cut to a square ±3σ."""
+    cells, _ = peaks(heatmaps)
+    return draw(cells, (heatmaps.shape[-2], heatmaps.shape[-1]), sigma, window=round(3 * sigma))

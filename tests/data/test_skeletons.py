@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poseshift.data.skeletons import (
+    ANIMAL14,
+    ANIMALPOSE20,
+    COCO17,
+    LSP,
+    SKELETONS,
+    apply,
+    from_names,
+    known_or_new,
+    map_keypoints,
+)
+from poseshift.errors import DataError, UsageError
+from poseshift.types import Annotations, Images, Skeleton
+
+
+class Blank:
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, index: int) -> np.ndarray:
+        return np.zeros((3, 5, 3), np.uint8)
+
+    def key(self, index: int) -> str:
+        return "blank"
+
+
+def annotate(skeleton: Skeleton, n: int = 4) -> Annotations:
+    k = len(skeleton)
+    images: Images = Blank()
+    return Annotations(
+        name="test",
+        images=images,
+        image_index=np.zeros(n, np.int64),
+        skeleton=skeleton,
+        keypoints=np.arange(n * k * 2, dtype=np.float32).reshape(n, k, 2),
+        visible=np.full((n, k), 2, np.uint8),
+        boxes=np.full((n, 4), np.nan, np.float32),
+        groups=np.array(["g"] * n),
+        categories=np.array(["c"] * n),
+    )
+
+
+def test_lsp_is_the_published_order_with_the_fields_groups() -> None:
+    assert LSP.groups["shoulder"] == (8, 9)
+    assert LSP.groups["wrist"] == (6, 11)
+    assert LSP.groups["head"] == (13,)
+    assert len(LSP.mean_keypoints) == 12
+    assert not {12, 13} & set(LSP.mean_keypoints)
+
+
+def test_animal14_groups_are_those_of_the_papers_table() -> None:
+    assert dict(ANIMAL14.groups) == {
+        "eye": (0, 1),
+        "hoof": (2, 3, 4, 5),
+        "knee": (6, 7, 8, 9),
+        "elbow": (10, 11, 12, 13),
+    }
+    assert list(map_keypoints(ANIMALPOSE20, ANIMAL14).index) == [0, 1, 13, 14, 15, 16, 9, 10, 11, 12, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_mirroring_swaps_left_and_right_and_nothing_else(skeleton: Skeleton) -> None:
+    for i, j in enumerate(skeleton.flip_index):
+        name = skeleton.keypoints[i]
+        swapped = name.replace("left", "?").replace("right", "left").replace("?", "right")
+        assert skeleton.keypoints[j] == swapped
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_every_keypoint_but_the_neck_is_in_one_group(skeleton: Skeleton) -> None:
+    members = sorted(i for group in skeleton.groups.values() for i in group)
+    outside = {"neck"} & set(skeleton.keypoints)
+    assert [skeleton.keypoints[i] for i in members] == [k for k in skeleton.keypoints if k not in outside]
+
+
+def test_pairs_and_groups_come_from_many_ways_to_write_a_side() -> None:
+    made = from_names(
+        "x", ["L_Eye", "R_Eye", "wing left", "wing right", "leftEar", "rightEar", "l_1_r", "l_1_l", "tail"]
+    )
+    assert made.flip_pairs == ((0, 1), (2, 3), (4, 5), (6, 7))
+    assert list(made.groups) == ["eye", "wing", "ear", "l_1", "tail"]
+
+
+def test_a_side_without_a_partner_is_no_pair() -> None:
+    made = from_names("x", ["left_horn", "l", "right_eye"])
+    assert made.flip_pairs == ()
+    assert set(made.groups) == {"left_horn", "l", "right_eye"}
+
+
+def test_known_names_bring_the_known_skeleton() -> None:
+    assert known_or_new("person", [name.upper() for name in COCO17.keypoints]) is COCO17
+    assert known_or_new("person", COCO17.keypoints[::-1]).name == "person"
+
+
+def test_a_foreign_animalpose_order_is_mapped_by_name() -> None:
+    foreign = "L_Eye R_Eye L_EarBase R_EarBase Nose Throat TailBase Withers L_F_Elbow R_F_Elbow L_B_Elbow R_B_Elbow"
+    foreign += " L_F_Knee R_F_Knee L_B_Knee R_B_Knee L_F_Paw R_F_Paw L_B_Paw R_B_Paw"
+    found = map_keypoints(from_names("mmpose", foreign.split()), ANIMALPOSE20)
+    assert found.missing == ()
+    assert found.index[:5] == (0, 1, 4, 2, 3)
+    assert found.index[5:17] == tuple(range(8, 20))
+
+
+def test_synonyms_only_fill_what_equal_names_leave() -> None:
+    source = from_names("s", ["left_hand", "right_hand", "left_hoof", "head"])
+    target = from_names("t", ["left_wrist", "right_wrist", "left_paw", "head_top", "left_hand"])
+    found = map_keypoints(source, target)
+    assert found.index == (-1, 1, 2, 3, 0)
+    assert found.missing == ("left_wrist",)
+
+
+def test_overrides_come_first_and_can_forbid_a_partner() -> None:
+    found = map_keypoints(COCO17, LSP, {"head_top": "nose", "left_knee": ""})
+    assert found.index[13] == 0
+    assert set(found.missing) == {"neck", "left_knee"}
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"head_top": "snout"}, {"beak": "nose"}, {"neck": "nose", "head_top": "nose"}], ids=str
+)
+def test_an_override_that_cannot_be_names_both_lists(overrides: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"left_ankle.*head_top.*mapping: \{target_name: source_name\}"):
+        map_keypoints(COCO17, LSP, overrides)
+
+
+def test_an_ambiguous_name_is_refused() -> None:
+    source = from_names("s", ["L_Paw", "left_paw"])
+    with pytest.raises(DataError, match=r"'left_paw' could be any of \['L_Paw', 'left_paw'\].*mapping:"):
+        map_keypoints(source, from_names("t", ["left_paw"]))
+
+
+def test_no_partner_at_all_names_both_lists() -> None:
+    with pytest.raises(DataError, match=r"\['a', 'b'\].*'nose'.*mapping:"):
+        map_keypoints(from_names("ab", ["a", "b"]), COCO17)
+
+
+def test_apply_reorders_columns_and_unlabels_what_has_no_partner() -> None:
+    before = annotate(COCO17)
+    after = apply(before, map_keypoints(COCO17, LSP))
+    assert after.skeleton is LSP
+    for name in ("right_ankle", "left_elbow"):
+        i, j = LSP.keypoints.index(name), COCO17.keypoints.index(name)
+        np.testing.assert_array_equal(after.keypoints[:, i], before.keypoints[:, j])
+    assert (after.visible[:, 12:] == 0).all()
+    assert (after.keypoints[:, 12:] == 0).all()
+    assert (after.visible[:, :12] == 2).all()
+
+
+def test_apply_refuses_a_map_of_another_skeleton() -> None:
+    with pytest.raises(DataError, match="make it from this data"):
+        apply(annotate(LSP), map_keypoints(COCO17, LSP))
+
+
+@given(st.permutations(COCO17.keypoints))
+def test_any_order_of_the_same_names_maps_there_and_back(names: list[str]) -> None:
+    shuffled = from_names("s", names)
+    there, back = map_keypoints(COCO17, shuffled), map_keypoints(shuffled, COCO17)
+    before = annotate(COCO17, 2)
+    after = apply(apply(before, there), back)
+    np.testing.assert_array_equal(after.keypoints, before.keypoints)
+    assert [shuffled.keypoints[i] for i in shuffled.flip_index] == [
+        COCO17.keypoints[COCO17.flip_index[COCO17.keypoints.index(name)]] for name in names
+    ]

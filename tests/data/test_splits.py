@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from poseshift.data.splits import split_by_group
+from poseshift.errors import DataError, UsageError
+from poseshift.types import Annotations, Skeleton
+
+
+class Blank:
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, index: int) -> np.ndarray:
+        return np.zeros((3, 5, 3), np.uint8)
+
+    def key(self, index: int) -> str:
+        return "blank"
+
+
+def annotate(groups: list[str]) -> Annotations:
+    n = len(groups)
+    return Annotations(
+        name="test",
+        images=Blank(),
+        image_index=np.zeros(n, np.int64),
+        skeleton=Skeleton(name="none", keypoints=()),
+        keypoints=np.zeros((n, 0, 2), np.float32),
+        visible=np.zeros((n, 0), np.uint8),
+        boxes=np.arange(n, dtype=np.float32)[:, None].repeat(4, 1),
+        groups=np.array(groups),
+        categories=np.array([""] * n),
+    )
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=150), st.integers(0, 1000), st.floats(0.05, 0.95))
+def test_no_group_is_separated_and_no_instance_lost(numbers: list[int], seed: int, share: float) -> None:
+    data = annotate([f"video {i}" for i in numbers])
+    shares = {"train": share, "val": 1 - share}
+    if len(set(numbers)) == 1:
+        with pytest.raises(DataError, match="groups, which are never separated"):
+            split_by_group(data, shares, seed=seed)
+        return
+    try:
+        parts = split_by_group(data, shares, seed=seed)
+    except DataError:  # a small share between large groups
+        assume(False)
+    train, val = parts["train"], parts["val"]
+    assert not set(train.groups) & set(val.groups)
+    rows = np.sort(np.concatenate([train.boxes[:, 0], val.boxes[:, 0]]))
+    np.testing.assert_array_equal(rows, np.arange(len(numbers)))
+    assert abs(len(train) - share * len(numbers)) <= max(map(numbers.count, numbers))
+    assert (np.diff(train.boxes[:, 0]) > 0).all()
+
+
+def test_same_seed_same_parts_whatever_the_order_of_instances() -> None:
+    groups = [f"g{i % 23}" for i in range(200)]
+    shares = {"train": 0.7, "val": 0.2, "test": 0.1}
+    first = split_by_group(annotate(groups), shares, seed=3)
+    again = split_by_group(annotate(groups[::-1]), shares, seed=3)
+    other = split_by_group(annotate(groups), shares, seed=4)
+    for name in shares:
+        assert set(first[name].groups) == set(again[name].groups)
+    assert set(first["val"].groups) != set(other["val"].groups)
+
+
+def test_shares_are_met_where_groups_are_single() -> None:
+    parts = split_by_group(annotate([str(i) for i in range(1000)]), {"a": 0.7, "b": 0.2, "c": 0.1}, seed=0)
+    assert [len(part) for part in parts.values()] == [700, 200, 100]
+
+
+@pytest.mark.parametrize(
+    "shares", [{}, {"a": 0.5, "b": 0.4}, {"a": 1.5, "b": -0.5}, {"a": 1.0, "b": 0.0}, {"a": np.nan}]
+)
+def test_shares_that_do_not_sum_to_one_are_refused(shares: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="above 0 and sum to 1"):
+        split_by_group(annotate(["a", "b"]), shares, seed=0)
+
+
+def test_too_few_groups_say_so() -> None:
+    with pytest.raises(DataError, match=r"'b'.* is empty, since 9 instances lie in only 1 groups"):
+        split_by_group(annotate(["same"] * 9), {"a": 0.8, "b": 0.2}, seed=0)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from poseshift.batches import View
+from poseshift.draws import Draws
+from poseshift.ops import affine, heatmaps, pseudo_labels
+
+HEIGHT, WIDTH, SIDE = 96, 160, 20
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.integers(1, 9),
+    keypoints=st.integers(1, 12),
+    fraction=st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5, 0.7, 0.9, 1.0]),
+    seed=st.integers(0, 10**6),
+)
+def test_top_fraction_is_strictly_above_the_kth_smallest(rows: int, keypoints: int, fraction: float, seed: int) -> None:
+    peaks = torch.rand(rows, keypoints, generator=torch.Generator().manual_seed(seed))
+    rank = math.floor(round((1 - fraction) * peaks.numel(), 9))
+    values = sorted(peaks.flatten().tolist())
+    expected = peaks > values[rank - 1] if rank else torch.ones_like(peaks, dtype=torch.bool)
+    mask = pseudo_labels.top_fraction(peaks, fraction)
+    assert mask.dtype == peaks.dtype
+    assert torch.equal(mask.bool(), expected)
+
+
+def test_ties_with_the_threshold_are_left_out() -> None:
+    peaks = torch.tensor([[0.1, 0.5, 0.5], [0.5, 0.9, 0.2]])
+    assert pseudo_labels.top_fraction(peaks, 0.5).tolist() == [[0, 0, 0], [0, 1, 0]]
+
+
+def test_all_equal_and_whole_fraction() -> None:
+    peaks = torch.full((3, 4), 0.3)
+    assert not pseudo_labels.top_fraction(peaks, 0.5).any()
+    assert pseudo_labels.top_fraction(peaks, 1.0).all()
+
+
+def test_the_mask_has_no_gradient() -> None:
+    assert not pseudo_labels.top_fraction(torch.rand(3, 4, requires_grad=True), 0.5).requires_grad
+
+
+def test_choose_confident() -> None:
+    peaks = torch.tensor([[0.95, 0.2, 0.9], [0.1, 0.2, 0.3], [0.99, 0.99, 0.99], [0.0, 0.93, 0.0]])
+    draws = torch.tensor([[0.4, 0.1, 0.9, 0.5], [0.0, 0.1, 0.2, 0.3], [0.5, 0.7, 0.8, 0.1], [0.49, 0.0, 0.0, 0.0]])
+    chosen, hide = pseudo_labels.choose_confident(peaks, threshold=0.9, probability=0.5, draws=draws)
+    assert hide.tolist() == [True, False, False, True]
+    assert chosen[0] == 2, "the confident one with the larger draw"
+    assert chosen[3] == 1
+
+
+@pytest.mark.parametrize(("probability", "share"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
+def test_the_share_of_samples_that_are_occluded(probability: float, share: float) -> None:
+    draws = torch.rand(4000, 4, generator=torch.Generator().manual_seed(1))
+    chosen, hide = pseudo_labels.choose_confident(
+        torch.ones(4000, 3), threshold=0.9, probability=probability, draws=draws
+    )
+    assert hide.float().mean().item() == pytest.approx(share, abs=0.03)
+    assert (chosen.bincount() / 4000 - 1 / 3).abs().max() < 0.03
+
+
+def rotated(degrees: list[float]) -> Tensor:
+    angle = torch.tensor(degrees).deg2rad()
+    block = affine.rotation_shear_scale(angle, torch.full_like(angle, 0.2), torch.full_like(angle, 0.9))
+    return affine.linear(block, centre=torch.tensor([(WIDTH - 1) / 2, (HEIGHT - 1) / 2]))
+
+
+def slow_occlusion(
+    images: Tensor, matrix: Tensor, points: Tensor, chosen: Tensor, mask: Tensor, side: int, draws: Tensor
+) -> Tensor:
+    out = images.clone()
+    for b in range(len(images)):
+        if not mask[b]:
+            continue
+        x, y, _ = (matrix[b] @ torch.tensor([*points[b, chosen[b]].tolist(), 1.0])).tolist()
+        left, top = round(x - (side - 1) / 2), round(y - (side - 1) / 2)
+        from_x = int(draws[b, 0].item() * (WIDTH - side + 1))
+        from_y = int(draws[b, 1].item() * (HEIGHT - side + 1))
+        for i in range(side):
+            for j in range(side):
+                if 0 <= top + i < HEIGHT and 0 <= left + j < WIDTH:
+                    out[b, :, top + i, left + j] = images[b, :, from_y + i, from_x + j]
+    return out
+
+
+def test_occlusion_against_a_loop_over_samples() -> None:
+    generator = torch.Generator().manual_seed(3)
+    images = torch.rand(6, 3, HEIGHT, WIDTH, generator=generator)
+    matrix = rotated([0, 60, -60, 45, -20, 10])
+    points = torch.rand(6, 5, 2, generator=generator) * torch.tensor([WIDTH - 1.0, HEIGHT - 1.0])
+    points[3, 2] = torch.tensor([300.0, 300.0])  # out of the view altogether
+    chosen, mask = torch.tensor([0, 4, 3, 2, 1, 2]), torch.tensor([True, True, False, True, True, True])
+    draws = torch.rand(6, 2, generator=generator)
+    found = pseudo_labels.occlude(images, matrix, points, chosen, mask, side=SIDE, draws=draws)
+    assert torch.equal(found, slow_occlusion(images, matrix, points, chosen, mask, SIDE, draws))
+    assert torch.equal(found[2], images[2]), "not masked"
+    assert torch.equal(found[3], images[3]), "nothing of the patch lies inside"
+    assert not torch.equal(found[0], images[0])
+
+
+@pytest.mark.parametrize("degrees", [-60.0, -17.0, 0.0, 38.0, 60.0])
+def test_the_patch_is_centred_on_the_keypoint_as_the_view_shows_it(degrees: float) -> None:
+    images = torch.arange(HEIGHT * WIDTH).float().view(1, 1, HEIGHT, WIDTH).expand(-1, 3, -1, -1)  # no two pixels alike
+    matrix, points = rotated([degrees]), torch.tensor([[[10.0, 10.0], [92.3, 60.8]]])
+    found = pseudo_labels.occlude(
+        images, matrix, points, torch.tensor([1]), torch.tensor([True]), side=SIDE, draws=torch.zeros(1, 2)
+    )
+    changed = (found != images)[0, 0].nonzero().float()
+    assert len(changed) == SIDE * SIDE
+    centre = changed.mean(0).flip(0)
+    assert (centre - affine.apply(matrix, points)[0, 1]).norm() < 1
+
+
+@pytest.mark.parametrize(
+    ("point", "columns", "rows"), [((0.0, 0.0), 10, 10), ((WIDTH - 1.0, 40.0), 10, 20), ((80.0, HEIGHT - 1.0), 20, 10)]
+)
+def test_the_patch_is_cut_at_the_border(point: tuple[float, float], columns: int, rows: int) -> None:
+    images = torch.rand(1, 3, HEIGHT, WIDTH)
+    same = affine.identity(1, like=images)
+    at = torch.tensor([[point]])
+    draws = torch.full((1, 2), 0.4)
+    found = pseudo_labels.occlude(images, same, at, torch.tensor([0]), torch.tensor([True]), side=SIDE, draws=draws)
+    changed = (found != images).any(1)[0]
+    assert changed.any(0).sum() == pytest.approx(columns, abs=1)
+    assert changed.any(1).sum() == pytest.approx(rows, abs=1)
+
+
+def test_a_patch_larger_than_the_image() -> None:
+    images = torch.rand(2, 3, 12, 18)
+    found = pseudo_labels.occlude(
+        images,
+        affine.identity(2, like=images),
+        torch.zeros(2, 1, 2),
+        torch.tensor([0, 0]),
+        torch.tensor([True, True]),
+        side=40,
+        draws=torch.rand(2, 2),
+    )
+    assert found.isfinite().all()
+
+
+@pytest.fixture
+def draws() -> Callable[[int], Draws]:
+    return lambda count: Draws(seed=5, step=2, start=0, count=count, total=count, device=torch.device("cpu"))
+
+
+def test_occlude_confident_hides_only_confident_keypoints(draws: Callable[[int], Draws]) -> None:
+    images = torch.rand(8, 3, HEIGHT, WIDTH)
+    view = View(images=images, matrix=rotated([30.0] * 8))
+    centres = torch.tensor([[[20.0, 12.0], [25.0, 8.0]]]).expand(8, -1, -1)
+    height = torch.tensor([[0.95, 0.5]] * 4 + [[0.5, 0.4]] * 4)
+    pseudo = heatmaps.draw(centres, (HEIGHT // 4, WIDTH // 4), 2.0) * height[..., None, None]
+    found = pseudo_labels.occlude_confident(
+        view, pseudo, draws(8), stride=4, threshold=0.9, probability=1.0, side=20 / WIDTH
+    )
+    assert torch.equal(found[4:], images[4:]), "no confident keypoint there"
+    target = affine.apply(view.matrix, (centres + 0.5) * 4 - 0.5)[:4, 0]
+    for b in range(4):
+        changed = (found[b] != images[b]).any(0).nonzero().float()
+        assert (changed.mean(0).flip(0) - target[b]).norm() < 1.5
+    untouched = pseudo_labels.occlude_confident(
+        view, pseudo, draws(8), stride=4, threshold=0.9, probability=0.0, side=20 / WIDTH
+    )
+    assert torch.equal(untouched, images)
