@@ -78,13 +78,11 @@ def test_reference_protocol_against_a_loop(seed: int, count: int, batch: int) ->
 
 
 def test_reference_is_strict_where_exact_is_not() -> None:
-    truth = points((10, 10), (10, 10), (10, 10), (10, 10)).astype(np.float64)
-    at = points((10, 10), (10, 10), (10, 10), (10, 10)).astype(np.float64)
-    at[0, 0, 0] += 3.2
-    at[0, 1, 0] += 3.1999
-    at[0, 2, 1] -= 3.2
-    at[0, 3, 1] -= 3.1999
+    # Exactly 3.2 cells, half of a tenth of 64: 3.2 and 6.4 are ½ and 1 of that tenth without a rounding error.
+    truth = np.array([[[3.2, 3.2], [3.2, 3.2], [6.4, 6.4], [6.4, 6.4]]])
+    at = np.array([[[6.4, 3.2], [6.3999, 3.2], [6.4, 3.2], [6.4, 3.2001]]])
     assert metrics.reference_hits(at, truth, (64, 64)).right.tolist() == [[False, True, False, True]]
+    truth = points((10, 10), (10, 10), (10, 10), (10, 10))
     counted = np.ones((1, 4), bool)
     exact = metrics.exact_hits(points((14, 10), (14.001, 10), (10, 6), (10, 10)), truth, counted, np.array([80.0]))
     assert exact.right.tolist() == [[True, False, True, True]]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from poseshift.errors import PoseshiftError
+from poseshift.errors import DataError, PoseshiftError, UsageError
 from poseshift.version import __version__
 
 app = typer.Typer(
@@ -49,6 +49,9 @@ def main() -> None:
     except PoseshiftError as error:
         print(f"poseshift: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"poseshift: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(DataError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -58,11 +61,9 @@ def _command() -> str:
 
 
 def _which(text: str) -> Any:
-    from poseshift.errors import UsageError
-
     if text in ("best", "last"):
         return text
-    if not text.isdigit():
+    if not text.isdecimal():
         raise UsageError(f"--checkpoint {text!r}: expected best, last or a step")
     return int(text)
 

@@ -53,7 +53,7 @@ def predict(
 
     Raises:
         UsageError: An output that cannot be written.
-        DataError: No images, or images that do not decode.
+        DataError: No images, or none that decodes; single ones that do not are logged, and have no prediction.
     """
     if out is not None and Path(out).suffix not in WRITERS:
         raise UsageError(
@@ -64,9 +64,9 @@ def predict(
     if boxes is None:
         log.warning("no --boxes given: each of the %d images is taken whole, as one instance", len(files))
     instances = detections.whole_images(files) if boxes is None else detections.from_coco(Path(boxes), files)
-    padding = run.config.target.padding if run.config.target else 1.25
-    crop = CropConfig(boxes="given", padding=padding) if boxes is not None else CropConfig(boxes="whole")
-    crops = Crops(instances, crop, size=run.config.input_size)
+    own = run.config.target or run.config.source
+    padding = 1.0 if boxes is None else (own or CropConfig()).padding
+    crops = Crops(instances, CropConfig(boxes="given", padding=padding), size=run.config.input_size)
     flip = run.skeleton.flip_index if flip_test else None
     found = inference.infer(
         run.predictor(which), crops, device=devices.choose(device), flip_index=flip, advance=advance
@@ -84,7 +84,8 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for entry in map(Path, inputs):
         if entry.is_dir():
-            files += sorted(path for path in entry.rglob("*") if path.suffix.lower() in SUFFIXES)
+            inside = (path for path in entry.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+            files += sorted(path for path in inside if not path.name.startswith("."))
         elif entry.is_file():
             files.append(entry)
         else:
@@ -93,30 +94,37 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
         raise DataError(
             f"no images in {', '.join(map(str, inputs))}; expected files ending in {', '.join(sorted(SUFFIXES))}"
         )
-    return files
+    return list(dict.fromkeys(files))
 
 
 def write(out: Path, instances: Annotations, found: Predictions, skeleton: Skeleton) -> None:
     """Writes COCO results (``.json``) or a table (``.csv``). Raises :class:`CheckpointError` where the disk refuses."""
     text = _coco_text(instances, found) if out.suffix == ".json" else _csv_text(instances, found, skeleton)
-    out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write_text(out, text)
 
 
 def _coco_text(instances: Annotations, found: Predictions) -> str:
+    """COCO results; an image that does not decode has none."""
     results: list[dict[str, Any]] = []
     for row, record in enumerate(instances):
-        points = np.nan_to_num(np.column_stack((found.keypoints[row], found.scores[row])))
+        points = np.column_stack((found.keypoints[row], found.scores[row]))
+        if not np.isfinite(points).all():
+            continue
         results.append(
             {
-                "image_id": int(record.group) if record.group.isdigit() else record.group,
+                "image_id": _identity(record.group),
                 "file_name": record.key,
-                "category_id": int(record.category) if record.category.isdigit() else record.category,
+                "category_id": _identity(record.category),
                 "keypoints": [round(float(value), 3) for value in points.ravel()],
                 "score": round(float(found.scores[row].mean()), 5),
             }
         )
-    return json.dumps(results) + "\n"
+    return json.dumps(results, allow_nan=False) + "\n"
+
+
+def _identity(text: str) -> int | str:
+    """An id as it stood in the file: a number where the text is how that number is written."""
+    return int(text) if text.isdecimal() and str(int(text)) == text else text
 
 
 def _csv_text(instances: Annotations, found: Predictions, skeleton: Skeleton) -> str:

@@ -18,6 +18,8 @@ from poseshift.errors import ConfigError
 
 PARENTS = ("init", "style")
 KEYS = ("common", "stages", "study")
+SET = "--set"
+SINGLE = "a single run is for `poseshift train`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +46,23 @@ class Recipe:
     def overridden(self, overrides: Sequence[str]) -> Recipe:
         """With ``common.a.b=c`` or ``stages.NAME.a=c`` set."""
         raw = {"common": self.common, "stages": self.stages, "study": self.study}
-        return recipe_of(config.override(raw, overrides), origin="--set")
+        return recipe_of(config.override(raw, overrides), origin=SET)
 
 
 def recipe_of(raw: Mapping[str, Any], *, origin: str) -> Recipe:
     """A recipe from a mapping. Raises :class:`ConfigError`."""
-    unknown = sorted(set(raw) - set(KEYS))
+    unknown = sorted(map(str, set(raw) - set(KEYS)))
     stages = raw.get("stages")
     if unknown or not isinstance(stages, Mapping) or not stages:
         found = f"unknown key {unknown[0]!r}" if unknown else "no `stages` mapping"
-        raise ConfigError(
-            f"{origin}: {found}; a recipe has {', '.join(KEYS)} (a single run is for `poseshift train`)"
-        )
-    named = {name: stage or {} for name, stage in stages.items()}
-    return Recipe(common=raw.get("common") or {}, stages=named, study=raw.get("study") or {})
+        hint = "write common.KEY=VALUE or stages.NAME.KEY=VALUE" if origin == SET else SINGLE
+        raise ConfigError(f"{origin}: {found}; a recipe has {', '.join(KEYS)} ({hint})")
+    named = {str(name): stage or {} for name, stage in stages.items()}
+    whole = Recipe(common=raw.get("common") or {}, stages=named, study=raw.get("study") or {})
+    for place, part in {"common": whole.common, "study": whole.study, **named}.items():
+        if not isinstance(part, Mapping):
+            raise ConfigError(f"{origin}: {place}: found {part!r}, expected a mapping")
+    return whole
 
 
 def load(path: Path) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,30 @@ from poseshift.data.images import ImageFiles
 from poseshift.errors import DataError, FormatError
 from poseshift.types import Annotations, Skeleton
 
+log = logging.getLogger(__name__)
+
 NO_KEYPOINTS = Skeleton(name="none", keypoints=())
 
 
 def whole_images(files: Sequence[Path]) -> Annotations:
-    """One instance a file, without a box; its group is the number of the file, from 1, as COCO's image id."""
-    rows = [(number, str(number + 1), "1", (np.nan,) * 4) for number in range(len(files))]
+    """One instance a file, its box the whole image; its group is the number of the file, from 1, as COCO's image id.
+
+    Files whose header does not read are logged and left out.
+
+    Raises:
+        DataError: None of the files is an image.
+    """
+    images, rows, reason = _images(files), [], ""
+    for number in range(len(files)):
+        try:
+            width, height = images.size(number)
+        except DataError as error:
+            reason = str(error)
+            log.warning("left out: %s", reason)
+            continue
+        rows.append((number, str(number + 1), "1", (-0.5, -0.5, width - 0.5, height - 0.5)))
+    if not rows:
+        raise DataError(f"none of the {len(files)} files is an image that can be read; the last: {reason}")
     return _annotations(files, rows, note="whole images")
 
 
@@ -33,25 +52,36 @@ def from_coco(boxes: Path, files: Sequence[Path]) -> Annotations:
     by_name: dict[str, list[int]] = {}
     for number, file in enumerate(files):
         by_name.setdefault(file.name, []).append(number)
-    number_of = {image["id"]: _match(str(image["file_name"]), files, by_name) for image in document["images"]}
-    rows = []
+    number_of = {
+        image.get("id"): _match(str(image.get("file_name", "")), files, by_name) for image in document["images"]
+    }
+    rows, strangers = [], 0
     for annotation in document["annotations"]:
         at = number_of.get(annotation.get("image_id"))
         if at is None:
+            strangers += 1
             continue
-        box = annotation.get("bbox")
-        if not isinstance(box, list) or len(box) != 4 or not np.isfinite(np.asarray(box, np.float64)).all():
-            raise FormatError(
-                f"{boxes}: annotation {annotation.get('id')}: bbox {box}, expected four numbers x, y, width, height"
-            )
-        x, y, width, height = map(float, box)
-        corners = (x, y, x + width, y + height)
+        corners = _corners(annotation.get("bbox"), f"{boxes}: annotation {annotation.get('id')}")
         rows.append((at, str(annotation["image_id"]), str(annotation.get("category_id", 1)), corners))
     if not rows:
         raise DataError(
             f"{boxes}: no box belongs to any of the {len(files)} images, such as {files[0]}; check file_name"
         )
+    bare = len(files) - len({row[0] for row in rows})
+    if strangers or bare:
+        log.warning("%s: %d boxes belong to none of the images, %d images have no box", boxes, strangers, bare)
     return _annotations(files, rows, note=f"boxes from {boxes.name}")
+
+
+def _corners(box: Any, place: str) -> tuple[float, ...]:
+    """``(x0, y0, x1, y1)`` of COCO's x, y, width, height."""
+    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)
+    if not numbers or not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
+        raise FormatError(
+            f"{place}: bbox {box}, expected four numbers x, y, width, height, the last two above 0; correct the file"
+        )
+    x, y, width, height = map(float, box)
+    return x, y, x + width, y + height
 
 
 def _load(boxes: Path) -> dict[str, Any]:
@@ -63,17 +93,25 @@ def _load(boxes: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise FormatError(f"{boxes}: not JSON ({error}); give a COCO json with `images` and `annotations`") from error
-    if not isinstance(document, dict) or not {"images", "annotations"} <= set(document):
-        raise FormatError(f"{boxes}: no `images` and `annotations` lists; give a COCO json")
-    return document
+    for key in ("images", "annotations"):
+        rows = document.get(key) if isinstance(document, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise FormatError(f"{boxes}: no list {key!r} of objects; give a COCO json with `images` and `annotations`")
+    found: dict[str, Any] = document
+    return found
 
 
 def _match(name: str, files: Sequence[Path], by_name: dict[str, list[int]]) -> int | None:
     """The file whose path ends in ``name``; None where there is none or several."""
-    candidates = by_name.get(Path(name).name, [])
-    exact = [number for number in candidates if files[number].as_posix().endswith("/" + name.lstrip("./"))]
+    candidates = by_name.get(Path(name.replace("\\", "/")).name, [])
+    tail = "/" + name.replace("\\", "/").removeprefix("./").lstrip("/")
+    exact = [number for number in candidates if f"/{files[number].as_posix()}".endswith(tail)]
     chosen = exact or candidates
     return chosen[0] if len(chosen) == 1 else None
+
+
+def _images(files: Sequence[Path]) -> ImageFiles:
+    return ImageFiles(root=Path(), paths=tuple(str(file) for file in files), allow_outside=True)
 
 
 def _annotations(
@@ -82,7 +120,7 @@ def _annotations(
     count = len(rows)
     return Annotations(
         name="inputs",
-        images=ImageFiles(root=Path(), paths=tuple(str(file) for file in files), allow_outside=True),
+        images=_images(files),
         image_index=np.array([row[0] for row in rows], np.int64),
         skeleton=NO_KEYPOINTS,
         keypoints=np.zeros((count, 0, 2), np.float32),

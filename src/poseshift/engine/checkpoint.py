@@ -130,8 +130,8 @@ def save(
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(
-            f"{final}: cannot be written ({' '.join(str(error).split())}); earlier checkpoints are intact: make room or mend the folder, "
-            "then run the same command again"
+            f"{final}: cannot be written ({' '.join(str(error).split())}); earlier checkpoints are intact: "
+            "make room or mend the folder, then run the same command again"
         ) from error
     return Checkpoint(final)
 

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: raw value and weight of every term, one JSON object a line.
+"""``metrics.jsonl``: raw value and weight of every term, one JSON object a line; and ``log.txt``.
 
 Values are means over the steps since the line before; they stay on the device until a line is due.
 """
@@ -6,7 +6,9 @@ Values are means over the steps since the line before; they stay on the device u
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,22 @@ from torch import Tensor
 
 from poseshift.engine import checkpoint
 from poseshift.methods.base import Update
+
+
+@contextmanager
+def logged_to(file: Path) -> Iterator[None]:
+    """Appends what poseshift logs, with the time, to ``file`` as long as the context lasts."""
+    logger, handler = logging.getLogger("poseshift"), logging.FileHandler(file, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
 
 
 class Journal:

@@ -87,6 +87,15 @@ class Optimisers:
             optimiser.load_state_dict(state[name])
 
 
+def term_norms(update: Update) -> dict[str, Tensor]:
+    """Gradient norm of each weighted term at the shared features; empty where the update names none."""
+    norms = {}
+    for name, term in update.terms.items() if update.probe else ():
+        found = torch.autograd.grad(term.value * term.weight, update.probe, retain_graph=True, allow_unused=True)
+        norms[name] = torch.nn.utils.get_total_norm([g for g in found if g is not None])  # type: ignore[redundant-expr]
+    return norms
+
+
 @torch.no_grad()
 def average(gradients: list[Tensor]) -> None:
     """Gradients averaged over processes, in flat buckets of up to 32 MiB of float32."""

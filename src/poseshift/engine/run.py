@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 
 from poseshift import config
 from poseshift.config import RunConfig
@@ -25,8 +25,12 @@ from poseshift.models.pose_net import PoseNet
 from poseshift.types import Skeleton
 from poseshift.version import __version__
 
+log = logging.getLogger(__name__)
+
 SCHEMA = 1
 KEEP = 2
+BEFORE_MANIFEST = {"run.yaml", "parents", "checkpoints"}
+OWN = BEFORE_MANIFEST | {"manifest.json"}
 
 Pointer = Literal["best", "last"]
 
@@ -80,11 +84,18 @@ class Run:
 
     def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints, oldest first."""
-        found = [Checkpoint(path) for path in self.checkpoints_path.glob("step-*")]
+        folders = self.checkpoints_path.glob("step-*")
+        found = [Checkpoint(path) for path in folders if path.name.removeprefix("step-").isdecimal()]
         return sorted(found, key=lambda one: one.step)
 
     def checkpoint(self, which: Pointer | int = "best") -> Checkpoint:
-        """The checkpoint that a pointer names, or that of a step. Raises :class:`CheckpointError`."""
+        """The checkpoint that a pointer names, or that of a step; ``last`` is the newest one that is intact.
+
+        Raises:
+            CheckpointError: There is none, or it is damaged; the message names the file and the reason.
+        """
+        if which == "last" and (newest := self.newest_intact()) is not None:
+            return newest
         if isinstance(which, int):
             chosen = Checkpoint(self.checkpoints_path / f"step-{which}")
         else:
@@ -99,6 +110,25 @@ class Run:
             raise CheckpointError(f"{chosen.path}: no such checkpoint; this run has steps {steps}")
         chosen.verify()
         return chosen
+
+    def newest_intact(self) -> Checkpoint | None:
+        """The newest checkpoint that is as it was written; says loudly where a newer one is not."""
+        for candidate in reversed(self.checkpoints()):
+            try:
+                candidate.verify()
+            except CheckpointError as error:
+                log.warning("%s; falling back to the checkpoint before it", error)
+                continue
+            return candidate
+        return None
+
+    def set_aside_beyond(self, step: int) -> None:
+        """Renames checkpoints beyond ``step``, which are damaged, to ``damaged-step-N``: no pointer may choose them."""
+        for one in self.checkpoints():
+            if one.step > step:
+                aside = one.path.with_name(f"damaged-{one.path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                one.path.rename(aside)
 
     def point(self, pointer: Pointer, at: Checkpoint) -> None:
         """Lets a pointer name a checkpoint."""
@@ -139,7 +169,7 @@ def open_run(path: str | Path) -> Run:
     """Opens a run folder.
 
     Raises:
-        CheckpointError: No run folder, a broken manifest, or one of a newer schema.
+        CheckpointError: No run folder, a broken manifest, or one of a newer schema; says which version is needed.
     """
     run = Run(Path(path))
     _read_manifest(run.path)
@@ -149,8 +179,7 @@ def open_run(path: str | Path) -> Run:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     if not file.is_file():
-        inner = [child.name for child in sorted(path.glob("*/manifest.json"))] if path.is_dir() else []
-        stages = sorted(child.parent.name for child in path.glob("*/manifest.json")) if inner else []
+        stages = sorted(child.parent.name for child in path.glob("*/manifest.json")) if path.is_dir() else []
         hint = (
             f"; it holds the runs {stages}, name one of them"
             if stages
@@ -167,17 +196,40 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{file}: schema {schema}, this version reads up to {SCHEMA}; install poseshift {needed} or newer"
         )
+    if missing := sorted({"outcome", "skeleton"} - set(manifest)):
+        raise CheckpointError(f"{file}: has no {missing[0]!r}; restore it from a copy")
     return manifest
 
 
-def create(path: Path, settings: RunConfig, *, skeleton: Skeleton, command: str, extra: Mapping[str, Any]) -> Run:
-    """Makes a run folder. Raises :class:`UsageError` where the folder holds something else."""
-    if path.exists() and any(path.iterdir()):
+def create(
+    path: Path,
+    settings: RunConfig,
+    *,
+    skeleton: Skeleton,
+    command: str,
+    extra: Mapping[str, Any],
+    parents: Callable[[Path], Mapping[str, Any]] = lambda folder: {},
+) -> Run:
+    """Makes a run folder; its manifest is written last, so that a folder with one is whole.
+
+    Args:
+        path: The folder; it may exist if it is empty, or holds only what a killed process left of a creation.
+        settings: Goes into ``run.yaml``.
+        skeleton: Of what the run predicts.
+        command: The command line.
+        extra: More entries of the manifest.
+        parents: Copies the weights of parent runs into the folder, and returns what the manifest says of them.
+
+    Raises:
+        UsageError: The folder holds something else.
+        CheckpointError: The disk refuses.
+    """
+    if path.exists() and (not path.is_dir() or {child.name for child in path.iterdir()} - BEFORE_MANIFEST):
         raise UsageError(
-            f"{path}: the folder exists and is no unfinished run of this configuration; choose another --out"
+            f"{path}: exists and is no unfinished run of this configuration; choose another --out, or remove it"
         )
-    (path / "checkpoints").mkdir(parents=True, exist_ok=True)
     checkpoint.write_text(path / "run.yaml", config.dump(settings))
+    (path / "checkpoints").mkdir(exist_ok=True)
     manifest = {
         "schema": SCHEMA,
         "version": __version__,
@@ -191,15 +243,25 @@ def create(path: Path, settings: RunConfig, *, skeleton: Skeleton, command: str,
         "outcome": "running",
         "skeleton": asdict(skeleton),
         **extra,
+        "parents": dict(parents(path)),
     }
     checkpoint.write_text(path / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     return open_run(path)
 
 
-def same_configuration(run: Run, settings: RunConfig) -> bool:
-    """Whether an existing run was started with this configuration."""
-    stored = yaml.safe_load((run.path / "run.yaml").read_text(encoding="utf-8"))
-    return bool(stored == yaml.safe_load(config.dump(settings)))
+def differences(run: Run, settings: RunConfig) -> list[str]:
+    """What a configuration has other than an existing run: ``steps is 8 there, 10 now``; empty where they agree."""
+    there, now = (dict(_flat(one.model_dump(mode="json"))) for one in (run.config, settings))
+    keys = [key for key in {**there, **now} if there.get(key) != now.get(key)]
+    return [f"{key} is {there.get(key)!r} there, {now.get(key)!r} now" for key in keys]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _commit() -> str | None:

@@ -24,6 +24,7 @@ from poseshift.models.pose_net import PoseNet
 from poseshift.types import Annotations, Skeleton
 
 INIT, STYLE = "init", "style"
+LABELS, ORACLE = "uses_target_labels", "yes: oracle"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def data_of(config: RunConfig) -> Data:
     skeleton = _skeleton(config, source, target)
     margin = round(config.margin * config.input_size)
     if source is not None and config.source is not None:
-        mapping = config.target.mapping if config.target else config.source.mapping
+        mapping = {**config.source.mapping, **(config.target.mapping if config.target else {})}
         source = sources.to_skeleton(source, skeleton, mapping, origin=config.source.data)
     return Data(
         source=_crops(source, config.source, config, margin) if "source" in needs else None,
@@ -141,8 +142,21 @@ def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, folder / file.name)
         shutil.copyfile(parent.path / "run.yaml", folder / "run.yaml")
-        notes[role] = {"run": str(source), "step": chosen.step, "sha256": checkpoint.digest(file)}
+        notes[role] = {
+            "run": str(source),
+            "step": chosen.step,
+            "sha256": checkpoint.digest(file),
+            LABELS: parent.manifest.get(LABELS, "no"),
+        }
     return notes
+
+
+def label_use(config: RunConfig) -> str:
+    """What the manifest says about target labels; a run that starts from an oracle is one too."""
+    parents = [open_run(path).manifest for path in (config.init, config.style) if path is not None]
+    if config.oracle or any(str(parent.get(LABELS)).startswith("yes") for parent in parents):
+        return ORACLE
+    return "monitoring only" if config.monitor else "no"
 
 
 def method_of(config: RunConfig, run: Run, data: Data) -> Method:

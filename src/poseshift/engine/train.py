@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
+import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from poseshift.config import RunConfig, parse
 from poseshift.data.crops import Crops
 from poseshift.data.images import Quarantine
 from poseshift.data.loaders import Batches, Share, Views
-from poseshift.engine import checkpoint, devices, scoring, setup
+from poseshift.draws import generator
+from poseshift.engine import checkpoint, devices, estimate, scoring, setup
 from poseshift.engine import run as runs
-from poseshift.engine.journal import Journal
-from poseshift.engine.optimise import Optimisers
+from poseshift.engine.journal import Journal, logged_to
+from poseshift.engine.optimise import Optimisers, term_norms
 from poseshift.engine.progress import Progress
 from poseshift.engine.run import Run
-from poseshift.errors import CheckpointError, Interrupted, TrainingError, UsageError
+from poseshift.engine.signals import Signals
+from poseshift.errors import CheckpointError, DataError, Interrupted, PoseshiftError, TrainingError, UsageError
 from poseshift.methods.base import Method, Update
 
 log = logging.getLogger(__name__)
@@ -50,8 +53,11 @@ def train(config: RunConfig | Mapping[str, Any], out: str | Path, *, command: st
     settings: RunConfig = config if isinstance(config, RunConfig) else parse(config)
     path = Path(out)
     existing = runs.open_run(path) if (path / "manifest.json").is_file() else None
-    if existing is not None and not runs.same_configuration(existing, settings):
-        raise UsageError(f"{path}: holds a run of another configuration; choose another --out, or remove the folder")
+    if existing is not None and (different := runs.differences(existing, settings)):
+        raise UsageError(
+            f"{path}: holds a run of another configuration ({', '.join(different[:3])}); choose another --out, "
+            "or remove the folder"
+        )
     if existing is not None and existing.finished:
         log.info("%s is finished already", path)
         return existing
@@ -71,46 +77,71 @@ class Session:
         )
         self.fabric.launch()
         self.data = setup.data_of(config)
-        self.run = existing or self._create(path, command)
+        self.quiet = quiet
+        try:
+            self.run = self._same_data(existing) if existing else self._create(path, command)
+            self._prepare()
+        except PoseshiftError:
+            if existing is None and path.is_dir() and not {p.name for p in path.iterdir()} - runs.OWN:
+                shutil.rmtree(path)
+            raise
+
+    def _prepare(self) -> None:
+        config = self.config
         self.method: Method = setup.method_of(config, self.run, self.data)
         self.fabric.to_device(self.method)
         self.optimisers = Optimisers(self.method, config.optimiser, clip=config.gradient_clip)
         streams = {"source": self.data.source, "target": self.data.target}
         self.quarantine = {name: Quarantine(len(crops)) for name, crops in streams.items() if crops is not None}
-        self.batches = self._batches()
+        self.batches = self._batches(config.batch_size, workers=config.workers)
         self.journal = Journal(self.run.path, every=config.log_every)
-        self.progress = Progress(config.steps, label=path.name, quiet=quiet)
+        self.progress = Progress(config.steps, label=self.run.path.name, quiet=self.quiet)
         self.start = self._resume()
 
     def _create(self, path: Path, command: str) -> Run:
         config = self.config
         rule = "label-free: teacher-student agreement on augmented target views"
         extra = {
+            "device": str(self.fabric.device),
             "data": self.data.fingerprints,
             "notes": self.data.notes,
             "selection": rule if config.selection == "label-free" and self.data.target else "last checkpoint",
-            "uses_target_labels": "monitoring only" if config.monitor else "no",
+            setup.LABELS: setup.label_use(config),
         }
-        made = runs.create(path, config, skeleton=self.data.skeleton, command=command, extra=extra)
-        made.note(parents=setup.copy_parents(config, path))
-        return made
+        return runs.create(
+            path,
+            config,
+            skeleton=self.data.skeleton,
+            command=command,
+            extra=extra,
+            parents=lambda folder: setup.copy_parents(config, folder),
+        )
 
-    def _batches(self) -> Batches:
-        config = self.config
-        if config.batch_size % self.fabric.world_size:
-            raise UsageError(
-                f"batch_size {config.batch_size} does not divide by {self.fabric.world_size} processes; change it"
+    def _same_data(self, existing: Run) -> Run:
+        """The run, if the data still is what it began with. Raises :class:`DataError`."""
+        before = existing.manifest.get("data", {})
+        changed = [name for name, mark in self.data.fingerprints.items() if before.get(name, mark) != mark]
+        if changed:
+            raise DataError(
+                f"{existing.path}: the data of {', '.join(changed)} changed since this run began; "
+                "restore it, or train into another folder"
             )
+        return existing
+
+    def _batches(self, total: int, *, workers: int) -> Batches:
+        config = self.config
+        if total % self.fabric.world_size:
+            raise UsageError(f"batch_size {total} does not divide by {self.fabric.world_size} processes; change it")
         return Batches(
             source=self.data.source,
             target=self.data.target,
             views=Views(
                 **{name: getattr(config.augment, name) for name in ("source", "student", "teacher", "teachers")}
             ),
-            share=Share.of(config.batch_size, rank=self.fabric.global_rank, processes=self.fabric.world_size),
+            share=Share.of(total, rank=self.fabric.global_rank, processes=self.fabric.world_size),
             seed=config.seed,
             device=self.fabric.device,
-            workers=config.workers,
+            workers=workers,
             on_failed=self._failed,
         )
 
@@ -118,26 +149,59 @@ class Session:
         crops = self.data.source if stream == "source" else self.data.target
         if crops is None or not rows:
             return
-        for row in rows:
-            self.quarantine[stream].add(crops.annotations[row].key, "does not decode")
-        lines = [line for one in self.quarantine.values() for line in one.lines()]
-        checkpoint.write_text(self.run.path / "quarantine.txt", "\n".join(lines) + "\n")
+        try:
+            for row in rows:
+                self.quarantine[stream].add(crops.annotations[row].key, "does not decode")
+        finally:
+            lines = [line for one in self.quarantine.values() for line in one.lines()]
+            checkpoint.write_text(self.run.path / "quarantine.txt", "\n".join(lines) + "\n")
 
     def _resume(self) -> int:
-        found = latest_good(self.run)
-        if found is None:
-            self.journal.cut(0)
-            return 0
-        self.method.load_state_dict(found.tensors("method"))
-        self.optimisers.load_state_dict(found.state()["optimisers"])
-        self.journal.cut(found.step)
-        log.info("%s goes on from step %d", self.run.path, found.step)
-        return found.step
+        """Takes up the newest intact checkpoint, and tidies what a killed process left; returns its step."""
+        run = self.run
+        checkpoint.clear_drafts(run.checkpoints_path)
+        found = run.newest_intact()
+        step = 0 if found is None else found.step
+        run.set_aside_beyond(step)
+        self.journal.cut(step)
+        if found is not None:
+            try:
+                self.method.load_state_dict(found.tensors("method"))
+                self.optimisers.load_state_dict(found.state()["optimisers"])
+            except (RuntimeError, KeyError, ValueError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise CheckpointError(
+                    f"{found.path}: does not fit this version's {self.config.method.name!r} ({reason}); "
+                    "go on with the version in the run's manifest, or train into another folder"
+                ) from error
+            run.point("last", found)
+            run.point("best", scoring.best(run, self.config))
+            log.info("%s goes on from step %d", run.path, step)
+        return step
 
     def run_to_end(self) -> Run:
         """All steps that are left."""
+        self.run.note(outcome="running")
+        try:
+            with logged_to(self.run.path / "log.txt"):
+                self._loop()
+        except PoseshiftError as error:
+            self._note_failure(error)
+            raise
+        self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"))
+        return self.run
+
+    def _note_failure(self, error: PoseshiftError) -> None:
+        outcome = str(error) if isinstance(error, Interrupted) else f"failed: {error}"
+        with suppress(CheckpointError):  # a full disk: the error itself says so already
+            self.run.note(outcome=outcome)
+
+    def _loop(self) -> None:
         config, method = self.config, self.method
         method.train()
+        if not self.quiet and self.start < config.steps:
+            sample = next(self._batches(2 * self.fabric.world_size, workers=0)(self.start))
+            log.info("%s", estimate.memory(method, sample, self.data, config, autocast=self.fabric.autocast))
         if self.start == 0:
             method.refresh(self.batches.plain_targets(batch_size=config.batch_size))
         batches = self.batches(self.start)
@@ -151,22 +215,20 @@ class Session:
                 if done % config.save_every == 0 or done == config.steps or stop:
                     self.save(done)
                 if stop and done < config.steps:
-                    self.run.note(outcome=f"interrupted at step {done}")
                     raise Interrupted(
-                        stop, f"{self.run.path}: interrupted, saved at step {done}; the same command goes on"
+                        stop, f"{self.run.path}: interrupted, saved at step {done}; run it again to go on"
                     )
-        self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"))
-        return self.run
 
     def step(self, step: int, batch: Batch) -> None:
         """One step: every update of the method, taken in turn."""
         began = time.perf_counter()
         method, progress = self.method, step / self.config.steps
+        torch.manual_seed(int(generator(self.config.seed, "torch", step).integers(2**63)))  # dropout, if a net has any
         if method.refresh_every and step and step % method.refresh_every == 0:
             method.refresh(self.batches.plain_targets(batch_size=self.config.batch_size))
         rates = self.optimisers.set_rates(progress)
         for number, update in enumerate(self._updates(batch, progress)):
-            norms = self._norms(update) if self._due(step) else {}
+            norms = term_norms(update) if self._due(step) else {}
             norm, _ = self.optimisers.gradients(self.fabric, update)
             self._refuse_non_finite(norm, update, step, batch)
             self.optimisers.step(update.on)
@@ -186,14 +248,6 @@ class Session:
 
     def _due(self, step: int) -> bool:
         return bool(self.config.norms_every) and step % self.config.norms_every == 0
-
-    def _norms(self, update: Update) -> dict[str, torch.Tensor]:
-        """Gradient norm of each weighted term at the shared features."""
-        norms = {}
-        for name, term in update.terms.items() if update.probe else ():
-            found = torch.autograd.grad(term.value * term.weight, update.probe, retain_graph=True, allow_unused=True)
-            norms[name] = torch.nn.utils.get_total_norm([g for g in found if g is not None])  # type: ignore[redundant-expr]
-        return norms
 
     def _refuse_non_finite(self, norm: torch.Tensor, update: Update, step: int, batch: Batch) -> None:
         if bool(torch.isfinite(norm + update.total.detach())):
@@ -242,41 +296,3 @@ class Session:
             self.run.point("best", scoring.best(self.run, self.config))
             self.run.prune()
         method.train()
-
-
-def latest_good(run: Run) -> checkpoint.Checkpoint | None:
-    """The newest checkpoint that is intact; says loudly where a newer one is not."""
-    for candidate in reversed(run.checkpoints()):
-        try:
-            candidate.verify()
-        except CheckpointError as error:
-            log.warning("%s; falling back to the checkpoint before it", error)
-            continue
-        return candidate
-    return None
-
-
-class Signals:
-    """SIGINT and SIGTERM are noted; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._note)
-            except ValueError:
-                log.debug("not the main thread: signals are left alone")
-        return self
-
-    def _note(self, number: int, frame: object) -> None:
-        if self.received is not None:
-            raise SystemExit(128 + number)
-        self.received = number
-        log.warning("signal %d: finishing this step and saving", number)
-
-    def __exit__(self, *details: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

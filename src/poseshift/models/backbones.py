@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class TimmBackbone(nn.Module):
 
         known = timm.is_model(name)
         if not known:
-            near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "none alike"
+            near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "none alike"
             raise UsageError(f"model.backbone: {name!r} is no timm model and not '{SMALL}'; similar names: {near}")
         self.net = timm.create_model(name, features_only=True, pretrained=False)
         info: Any = self.net.feature_info

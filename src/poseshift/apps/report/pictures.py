@@ -89,8 +89,8 @@ def tiers(compared: Comparison) -> list[Tier]:
 def ranking(compared: Comparison) -> IntArray:
     """Rows from best to worst.
 
-    With labels: by keypoints won minus lost against ``before`` (share of the visible ones), ties by the fall of the
-    mean error; with no ``before``, by the share right. Without labels: by mean confidence.
+    With labels: by keypoints won minus lost against ``before``, ties by the fall of the mean error; with no
+    ``before``, by the share right. Without labels: by mean confidence.
     """
     after, before, annotations = compared.after, compared.before, compared.annotations
     if not compared.labelled or after.hits is None:
@@ -101,7 +101,8 @@ def ranking(compared: Comparison) -> IntArray:
     if before is not None and before.hits is not None:
         gain = gain - before.hits.right.sum(1)
         error = error + errors(before, annotations)
-    gain = gain / np.maximum(counted, 1)
+    else:
+        gain = gain / np.maximum(counted, 1)
     order = np.lexsort((-np.nan_to_num(error), -gain))
     ranked: IntArray = order[counted[order] > 0].astype(np.int64)
     return ranked

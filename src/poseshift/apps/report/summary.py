@@ -8,7 +8,7 @@ from datetime import datetime
 
 from poseshift.apps.report.comparison import Comparison
 from poseshift.apps.report.entries import MONITORS, USES_LABELS, Entry, base
-from poseshift.apps.report.tables import Row, Table
+from poseshift.apps.report.tables import Row, Table, sentence
 from poseshift.config import DataConfig
 from poseshift.errors import CheckpointError
 
@@ -69,7 +69,7 @@ def summary(subject: Entry, compared: Comparison | None, tables: Sequence[Table]
         return Summary(sentence=f"{what}. {_unmeasured(subject)}", numbers=())
     table, row = measured[0]
     value, span = _mean(row)
-    sentence = (
+    text = (
         f"{what}. On {short(table.data)} ({table.split} split, {table.instances:,} instances) it places {value} of "
         f"the visible keypoints within 5 % of the crop's side of their true place (95 % interval {span})"
     )
@@ -80,7 +80,7 @@ def summary(subject: Entry, compared: Comparison | None, tables: Sequence[Table]
         else None
     )
     if compared is None or compared.before is None or gain is None:
-        return Summary(sentence=f"{sentence}.", numbers=tuple(numbers))
+        return Summary(sentence=f"{text}.", numbers=tuple(numbers))
     before = compared.before.label
     points, low, high = (f"{100 * part:+.1f}".replace("-", "−") for part in (gain.value, gain.low, gain.high))
     numbers.append(
@@ -88,7 +88,7 @@ def summary(subject: Entry, compared: Comparison | None, tables: Sequence[Table]
     )
     moved = f"{abs(100 * gain.value):.1f} points {'more' if gain.value >= 0 else 'fewer'} than {before}"
     clear = "" if gain.low > 0 or gain.high < 0 else ", a difference that chance alone could make"
-    return Summary(sentence=f"{sentence}; {moved} (paired interval {low} to {high}){clear}.", numbers=tuple(numbers))
+    return Summary(sentence=f"{text}; {moved} (paired interval {low} to {high}){clear}.", numbers=tuple(numbers))
 
 
 def title(subject: Entry) -> str:
@@ -204,6 +204,6 @@ def _data(entry: Entry) -> dict[str, str]:
         data: DataConfig | None = getattr(entry.run.config, role)
         if data is not None:
             crops = BOXES[data.boxes].format(padding=data.padding)
-            note = f" {notes[role].rstrip('.')}." if notes.get(role) else ""
+            note = f" {sentence(notes[role])}" if notes.get(role) else ""
             found[role] = f"{_named(data)}. Crops: {crops}.{note}"
     return found

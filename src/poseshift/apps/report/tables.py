@@ -101,7 +101,7 @@ def _table(found: Sequence[tuple[Entry, Evaluation]]) -> Table:
         split=first["split"] or "all",
         protocol=first["protocol"],
         instances=first.get("instances", 0),
-        note=" ".join(part for part in (_sentence(first.get("note", "")), ALL_OWN_LABELS if own else "") if part),
+        note=" ".join(part for part in (sentence(first.get("note", "")), ALL_OWN_LABELS if own else "") if part),
         parts=tuple(parts),
     )
 
@@ -147,7 +147,7 @@ def _own(entry: Entry, content: dict[str, Any]) -> bool:
     return source is not None and base(source) == base(content["data"])
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """``text`` as a sentence, with a capital and a full stop."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 

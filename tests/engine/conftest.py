@@ -1,0 +1,24 @@
+"""Tiny runs that tests of this folder share; none may change them, :func:`copy_of` gives one to change."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from poseshift.engine.run import Run, open_run
+from tests import tiny
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of ``source_only`` with the target's styles left alone: steps 2, 4, 6 were saved."""
+    return tiny.run(tmp_path_factory.mktemp("finished") / "run")
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Run], Run]:
+    """A copy of a run, to be damaged."""
+    return lambda run: open_run(shutil.copytree(run.path, tmp_path / "copy"))

@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from poseshift.engine import devices
+from poseshift.errors import UsageError
+
+
+def test_names() -> None:
+    assert devices.choose("cpu") == torch.device("cpu")
+
+
+def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert devices.choose("auto").type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert devices.choose("auto").type == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert devices.choose("auto").type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:x", "meta", "xla"])
+def test_what_is_no_device_of_ours_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="expected auto, cpu, cuda, cuda:N or mps"):
+        devices.choose(name)
+
+
+def test_a_missing_card_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="sees no CUDA device"):
+        devices.choose("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert devices.choose("cuda:0").index == 0
+    with pytest.raises(UsageError, match="sees 1 CUDA devices, counted from 0"):
+        devices.choose("cuda:1")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="use --device cpu"):
+        devices.choose("mps")
