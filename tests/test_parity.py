@@ -23,9 +23,7 @@ STRIDE = 4
 def reference(shared_data: Path) -> SimpleNamespace:
     with np.load(shared_data / "parity" / "reference.npz") as arrays:
         tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    return SimpleNamespace(
-        **tensors, **{"scalars": json.loads((shared_data / "parity" / "reference.json").read_text())}
-    )
+    return SimpleNamespace(**tensors, scalars=json.loads((shared_data / "parity" / "reference.json").read_text()))
 
 
 def float32_equal(found: Tensor, expected: Tensor) -> None:

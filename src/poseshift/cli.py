@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
 from poseshift.errors import DataError, PoseshiftError, UsageError
 from poseshift.version import __version__
 
@@ -21,13 +17,12 @@ app = typer.Typer(
     name="poseshift",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Adapt a 2D pose model from labelled synthetic images to unlabelled real ones.\n\n"
-    "Example: [cyan]poseshift demo --out runs/demo[/cyan]",
+    "Example: poseshift demo --out runs/demo",
 )
-out_console = Console()
 
 Set = Annotated[
     list[str] | None,
@@ -89,7 +84,7 @@ def adapt(
 ) -> None:
     """Adapt a pose model to your images: style net, source-only model, adapted model.
 
-    Example: [cyan]poseshift adapt --source coco:rendered/train.json --target images:photos --out runs/mine[/cyan]
+    Example: poseshift adapt --source coco:rendered/train.json --target images:photos --out runs/mine
     """
     from poseshift.apps.adapt import adapt as run_adapt
 
@@ -110,7 +105,7 @@ def train(
 ) -> None:
     """Train one run of any method; the same command goes on with an unfinished run.
 
-    Example: [cyan]poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source[/cyan]
+    Example: poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source
     """
     from poseshift.config import load, parse
     from poseshift.engine.train import train as run_train
@@ -136,7 +131,7 @@ def evaluate(
 ) -> None:
     """Score a run on labelled images: PCK@0.05 by keypoint and group, with a 95 % interval.
 
-    Example: [cyan]poseshift evaluate runs/mine/adapt --data lsp:data/lsp --split test[/cyan]
+    Example: poseshift evaluate runs/mine/adapt --data lsp:data/lsp --split test
     """
     from poseshift.engine.evaluate import evaluate as run_evaluate
     from poseshift.engine.evaluate import protocol_of
@@ -160,6 +155,9 @@ def evaluate(
 
 def _print_result(result: dict[str, Any]) -> None:
     tables = {"all": result, **{name: {"visible": part} for name, part in result.get("categories", {}).items()}}
+    from rich.console import Console
+    from rich.table import Table
+
     groups = list(result["visible"]["groups"])
     title = f"PCK@0.05 (%), {result['protocol']}, {result['data']} {result['split'] or ''}, step {result['checkpoint']}"
     table = Table(title=title, title_justify="left")
@@ -174,7 +172,7 @@ def _print_result(result: dict[str, Any]) -> None:
                 table.add_row(
                     f"{name}, {counted}", *cells, _number(values["pck@0.05"]), f"{_number(low)} to {_number(high)}"
                 )
-    out_console.print(table)
+    Console().print(table)
 
 
 def _number(value: float | None) -> str:
@@ -197,7 +195,7 @@ def predict(
 ) -> None:
     """Predict keypoints of images and folders.
 
-    Example: [cyan]poseshift predict runs/mine/adapt photos --out predictions.csv[/cyan]
+    Example: poseshift predict runs/mine/adapt photos --out predictions.csv
     """
     from poseshift.apps.predict import predict as run_predict
 
@@ -225,7 +223,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML file about runs: tables, curves, pictures, configuration.
 
-    Example: [cyan]poseshift report runs/mine/source runs/mine/adapt --out report.html[/cyan]
+    Example: poseshift report runs/mine/source runs/mine/adapt --out report.html
     """
     from poseshift.apps.report import report as run_report
 
@@ -240,8 +238,11 @@ def demo(
 ) -> None:
     """Run the main job on procedural figures, without any download.
 
-    Example: [cyan]poseshift demo --out runs/demo[/cyan]
+    Example: poseshift demo --out runs/demo
     """
+    from rich.console import Console
+    from rich.table import Table
+
     from poseshift.apps.demo import demo as run_demo
 
     found = run_demo(out, quick=quick, quiet=quiet, say=lambda line: print(line, flush=True))
@@ -254,7 +255,7 @@ def demo(
         low, high = values["interval"]
         cells = [_number(values["groups"][group]) for group in groups]
         table.add_row(name, *cells, _number(values["pck@0.05"]), f"{_number(low)} to {_number(high)}")
-    out_console.print(table)
+    Console().print(table)
     print(f"report: {found.report}\nsummary: {out / 'summary.json'}\n{found.summary['seconds']:.0f} s")
 
 
@@ -265,7 +266,7 @@ def info(
 ) -> None:
     """Say what this installation can do, or what a run is.
 
-    Example: [cyan]poseshift info runs/mine/adapt[/cyan]
+    Example: poseshift info runs/mine/adapt
     """
     from poseshift.apps import info as facts
 
@@ -282,6 +283,9 @@ class _bar:
     """A progress bar over instances, whose length is not known beforehand."""
 
     def __init__(self, label: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -109,5 +109,5 @@ def test_a_cache_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
 
 def test_crops_travel_to_a_worker(tmp_path: Path) -> None:
     crops = Crops(annotations(tmp_path), CropConfig(), size=SIZE, margin=3)
-    again = pickle.loads(pickle.dumps(crops))
+    again = ForkingPickler.loads(ForkingPickler.dumps(crops))
     assert (again[1].crop == crops[1].crop).all()

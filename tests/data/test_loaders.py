@@ -34,7 +34,7 @@ def data(root: Path) -> Annotations:
         skeleton=Skeleton(name="three", keypoints=("a", "b", "c")),
         keypoints=rng.uniform(-5, [WIDTH + 5, HEIGHT + 5], (ROWS, 3, 2)).astype(np.float32),
         visible=rng.integers(0, 3, (ROWS, 3)).astype(np.uint8),
-        boxes=np.full((ROWS, 4), np.nan, np.float32),
+        boxes=np.tile(np.array([-0.5, -0.5, WIDTH - 0.5, HEIGHT - 0.5], np.float32), (ROWS, 1)),
         groups=np.array([""] * ROWS),
         categories=np.array([""] * ROWS),
     )
@@ -53,7 +53,7 @@ def make(annotations: Annotations) -> Make:
     def build(
         *, roles: tuple[str, ...] = ("source", "target"), rank: int = 0, processes: int = 1, **options
     ) -> Batches:
-        config = CropConfig(boxes="whole")
+        config = CropConfig(boxes="given", padding=1.0)
         labelled = Crops(annotations, config, size=SIZE, margin=MARGIN)
         unlabelled = Crops(annotations.without_labels(), config, size=SIZE, margin=MARGIN)
         view = options.pop("view", MIXED)
@@ -120,7 +120,7 @@ def test_shares_of_the_order_make_the_whole() -> None:
     whole = Order(ROWS, Share.of(6), seed=1, stream="source")
     parts = [Order(ROWS, Share.of(6, rank=rank, processes=3), seed=1, stream="source") for rank in range(3)]
     for step in range(12):
-        assert sum((part.at(step) for part in parts), []) == whole.at(step)
+        assert [row for part in parts for row in part.at(step)] == whole.at(step)
 
 
 def test_start_is_the_same_as_skipping(make: Make) -> None:
@@ -223,6 +223,6 @@ def test_labels_of_the_target_change_nothing(make: Make, annotations: Annotation
     poisoned = dataclasses.replace(annotations, keypoints=np.full_like(annotations.keypoints, np.nan))
     clean = make(roles=("target",))
     other = make(roles=("target",))
-    other.target = Crops(poisoned, CropConfig(boxes="whole"), size=SIZE, margin=MARGIN)
+    other.target = Crops(poisoned, CropConfig(boxes="given", padding=1.0), size=SIZE, margin=MARGIN)
     for found, expected in islice(zip(other(), clean(), strict=False), 3):
         assert_equal(found, expected)

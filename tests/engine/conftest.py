@@ -22,3 +22,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def copy_of(tmp_path: Path) -> Callable[[Run], Run]:
     """A copy of a run, to be damaged."""
     return lambda run: open_run(shutil.copytree(run.path, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def parents(tmp_path_factory: pytest.TempPathFactory, finished: Run) -> dict[str, Run]:
+    """The runs that an adaptation starts from: ``style`` and ``init``."""
+    style = tiny.run(tmp_path_factory.mktemp("parents") / "style", "style", {"steps": 2})
+    return {"style": style, "init": finished}
+
+
+@pytest.fixture(scope="session")
+def change(parents: dict[str, Run]) -> dict[str, str]:
+    """What an adaptation changes in the settings of a tiny run."""
+    return {role: str(run.path) for role, run in parents.items()}

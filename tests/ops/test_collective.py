@@ -27,7 +27,7 @@ import torch, torch.distributed as dist
 warnings.simplefilter("error")
 from poseshift.ops import collective, information, pseudo_labels
 rank, folder = int(sys.argv[1]), sys.argv[2]
-limit = timedelta(seconds=60)
+limit = timedelta(seconds=180)
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=limit)
 x = torch.tensor([[1.0, 2.0], [5.0, -3.0]])[rank].requires_grad_()
 mean = collective.mean(x)
@@ -68,7 +68,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], torch.Ten
         for process in running:
             stack.callback(process.wait)
             stack.callback(process.kill)
-        codes = [process.wait(timeout=120) for process in running]
+        codes = [process.wait(timeout=200) for process in running]
     assert codes == [0, 0], "".join(path.read_text() for path in errors)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)], maps
 

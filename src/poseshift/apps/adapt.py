@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from poseshift.apps import recipes
-from poseshift.data import sources
-from poseshift.data.boxes import BoxMode
 from poseshift.engine.run import Run
 from poseshift.errors import UsageError
-
-log = logging.getLogger(__name__)
 
 DEFAULT = "adapt"
 
@@ -34,8 +27,7 @@ def adapt(
     """Trains a style net, a source-only model and the adapted model, each a run in ``out``.
 
     Args:
-        source: Labelled images, ``FORMAT:PATH``, cut by their boxes or else by their keypoints; None takes the
-            recipe's.
+        source: Labelled images, ``FORMAT:PATH``, cut by their boxes or else taken whole; None takes the recipe's.
         target: Unlabelled images, ``FORMAT:PATH``, cut by their boxes or else taken whole; None takes the recipe's.
         out: Folder for the runs; the same call again goes on where it stopped.
         recipe: A recipe file; None takes ``preset``.
@@ -51,11 +43,7 @@ def adapt(
         ConfigError, DataError: Something does not fit; one line says what.
     """
     chosen = recipes.load(Path(recipe)) if recipe is not None else recipes.preset(preset)
-    common = {
-        role: {"data": spec, "boxes": boxes_of(spec, labelled=role == "source")}
-        for role, spec in (("source", source), ("target", target))
-        if spec is not None
-    }
+    common = {role: {"data": spec} for role, spec in (("source", source), ("target", target)) if spec is not None}
     chosen = replace(chosen, common={**chosen.common, **common}).overridden(overrides)
     for role in ("source", "target"):
         if not any(role in settings for settings in (chosen.common, *chosen.stages.values())):
@@ -66,15 +54,3 @@ def adapt(
     if result is None:
         raise AssertionError("a recipe has at least one stage")
     return result
-
-
-def boxes_of(spec: str, *, labelled: bool) -> BoxMode:
-    """How to cut instances of data that the user only named: by their boxes where all have one.
-
-    Else the source by its labelled keypoints, and the target, whose labels are not looked at, as whole images.
-    """
-    boxes = sources.read(spec).boxes
-    given = bool((np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)).all())
-    mode: BoxMode = "given" if given else "from_keypoints" if labelled else "whole"
-    log.info("%s: boxes: %s", spec, mode)
-    return mode

@@ -14,8 +14,6 @@ from poseshift.engine import checkpoint
 from poseshift.engine.evaluate import evaluate
 from poseshift.engine.run import Run
 
-HELD_OUT = "test"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
@@ -45,7 +43,7 @@ def demo(
     """
     began, folder = time.monotonic(), Path(out)
     recipe = recipes.preset("demo-quick" if quick else "demo")
-    held_out = str(recipe.common["target"]["data"])
+    data, split = str(recipe.study["test"]["data"]), str(recipe.study["test"]["split"])
     results: dict[str, dict[str, Any]] = {}
     runs: list[Run] = []
     say(f"recipe: {', '.join(recipe.stages)}; runs in {folder}")
@@ -53,10 +51,10 @@ def demo(
         say(f"{stage}: done after {time.monotonic() - began:.0f} s")
         if run.makes_pose_net:
             runs.append(run)
-            name, found = run.config.method.name, evaluate(run, held_out, split=HELD_OUT)
+            name, found = run.config.method.name, evaluate(run, data, split=split)
             if name not in results or found["visible"]["pck@0.05"] > results[name]["visible"]["pck@0.05"]:
                 results[name] = found
-    page = report.report(runs, folder / "report.html", data=held_out, split=HELD_OUT)
+    page = report.report(runs, folder / "report.html", data=data, split=split)
     summary: dict[str, Any] = {
         name: {"pck@0.05": found["visible"]["pck@0.05"], "interval": found["visible"]["interval"]}
         for name, found in results.items()

@@ -26,6 +26,8 @@ from torch import Tensor
 from poseshift.errors import CheckpointError
 
 SCHEMA = 1
+# What torch's restricted unpickler says of a file that is none: it walks the stack of a machine that it does not trust.
+UNREADABLE = (OSError, RuntimeError, UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 MANIFEST = "manifest.json"
 
 
@@ -69,8 +71,8 @@ class Checkpoint:
         file = self.path / "state.pt"
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
-            reason = str(error).splitlines()[0]
+        except UNREADABLE as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise CheckpointError(f"{file}: cannot be read ({reason}); use another checkpoint of this run") from error
         return state
 

@@ -16,7 +16,7 @@ from poseshift.data import sources
 from poseshift.data.crops import Crops
 from poseshift.engine import checkpoint
 from poseshift.engine.run import Run, open_run
-from poseshift.errors import CheckpointError, ConfigError, UsageError
+from poseshift.errors import CheckpointError, ConfigError, DataError, UsageError
 from poseshift.methods import METHODS
 from poseshift.methods.base import Context, Method
 from poseshift.models.adain import StyleNet
@@ -138,6 +138,9 @@ def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:
         file = chosen.path / ("predictor.safetensors" if role == INIT else "method.safetensors")
         if not file.is_file():
             raise UsageError(f"{role}: a run of {parent.config.method.name!r} has no {file.stem}; give another run")
+        if role == STYLE and parent.makes_pose_net:
+            made = parent.config.method.name
+            raise UsageError(f"{role}: a run of {made!r} makes no style net; give a run of a method that does")
         folder = run / "parents" / role
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, folder / file.name)
@@ -149,6 +152,18 @@ def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:
             LABELS: parent.manifest.get(LABELS, "no"),
         }
     return notes
+
+
+def with_same_data(run: Run, data: Data) -> Run:
+    """The run, if its data still is what it began with. Raises :class:`DataError`."""
+    before = run.manifest.get("data", {})
+    changed = [name for name, mark in data.fingerprints.items() if before.get(name, mark) != mark]
+    if changed:
+        raise DataError(
+            f"{run.path}: the data of {', '.join(changed)} changed since this run began; restore it, or train into "
+            "another folder"
+        )
+    return run
 
 
 def label_use(config: RunConfig) -> str:
@@ -202,8 +217,6 @@ def _style_net(run: Run) -> StyleNet | None:
         parent.method.without_weights(), Context(net=_no_net, style=None, heatmap=parent.heatmap, targets=0)
     )
     method.load_state_dict(load_file(folder / "method.safetensors"))
-    if method.style_net is None:
-        raise UsageError(f"style: a run of {parent.method.name!r} makes no style net; give a run of a method that does")
     return method.style_net
 
 

@@ -27,7 +27,7 @@ from poseshift.engine.optimise import Optimisers, term_norms
 from poseshift.engine.progress import Progress
 from poseshift.engine.run import Run
 from poseshift.engine.signals import Signals
-from poseshift.errors import CheckpointError, DataError, Interrupted, PoseshiftError, TrainingError, UsageError
+from poseshift.errors import CheckpointError, Interrupted, PoseshiftError, TrainingError, UsageError
 from poseshift.methods.base import Method, Update
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Session:
         self.data = setup.data_of(config)
         self.quiet = quiet
         try:
-            self.run = self._same_data(existing) if existing else self._create(path, command)
+            self.run = setup.with_same_data(existing, self.data) if existing else self._create(path, command)
             self._prepare()
         except PoseshiftError:
             if existing is None and path.is_dir() and not {p.name for p in path.iterdir()} - runs.OWN:
@@ -116,17 +116,6 @@ class Session:
             extra=extra,
             parents=lambda folder: setup.copy_parents(config, folder),
         )
-
-    def _same_data(self, existing: Run) -> Run:
-        """The run, if the data still is what it began with. Raises :class:`DataError`."""
-        before = existing.manifest.get("data", {})
-        changed = [name for name, mark in self.data.fingerprints.items() if before.get(name, mark) != mark]
-        if changed:
-            raise DataError(
-                f"{existing.path}: the data of {', '.join(changed)} changed since this run began; "
-                "restore it, or train into another folder"
-            )
-        return existing
 
     def _batches(self, total: int, *, workers: int) -> Batches:
         config = self.config
@@ -176,7 +165,6 @@ class Session:
                 ) from error
             run.point("last", found)
             run.point("best", scoring.best(run, self.config))
-            log.info("%s goes on from step %d", run.path, step)
         return step
 
     def run_to_end(self) -> Run:
@@ -184,6 +172,8 @@ class Session:
         self.run.note(outcome="running")
         try:
             with logged_to(self.run.path / "log.txt"):
+                name, device = self.config.method.name, self.fabric.device
+                log.info("%s: %s, steps %d to %d on %s", self.run.path, name, self.start, self.config.steps, device)
                 self._loop()
         except PoseshiftError as error:
             self._note_failure(error)
@@ -200,8 +190,7 @@ class Session:
         config, method = self.config, self.method
         method.train()
         if not self.quiet and self.start < config.steps:
-            sample = next(self._batches(2 * self.fabric.world_size, workers=0)(self.start))
-            log.info("%s", estimate.memory(method, sample, self.data, config, autocast=self.fabric.autocast))
+            log.info("%s", self.memory())
         if self.start == 0:
             method.refresh(self.batches.plain_targets(batch_size=config.batch_size))
         batches = self.batches(self.start)
@@ -218,6 +207,13 @@ class Session:
                     raise Interrupted(
                         stop, f"{self.run.path}: interrupted, saved at step {done}; run it again to go on"
                     )
+
+    def memory(self) -> estimate.Memory:
+        """How much memory a step will need."""
+        small, large = (
+            next(self._batches(size * self.fabric.world_size, workers=0)(self.start)) for size in estimate.SAMPLES
+        )
+        return estimate.memory(self.method, (small, large), self.data, self.config, autocast=self.fabric.autocast)
 
     def step(self, step: int, batch: Batch) -> None:
         """One step: every update of the method, taken in turn."""
@@ -252,7 +248,7 @@ class Session:
     def _refuse_non_finite(self, norm: torch.Tensor, update: Update, step: int, batch: Batch) -> None:
         if bool(torch.isfinite(norm + update.total.detach())):
             return
-        values = {name: float(term.value) for name, term in update.terms.items()}
+        values = {name: float(term.value.detach()) for name, term in update.terms.items()}
         bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")] or [
             "the gradient"
         ]

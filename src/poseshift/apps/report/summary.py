@@ -13,6 +13,7 @@ from poseshift.config import DataConfig
 from poseshift.errors import CheckpointError
 
 BOXES = {
+    "auto": "the annotated boxes where all have one (made square, times {padding:g}), else the whole image",
     "given": "the annotated boxes, made square, times {padding:g}",
     "from_keypoints": "boxes around the labelled keypoints, made square, times {padding:g}",
     "whole": "the whole image, padded to a square",

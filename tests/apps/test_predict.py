@@ -1,0 +1,148 @@
+import csv
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from poseshift.apps.predict import find_images, predict
+from poseshift.data.skeletons import SKELETONS
+from poseshift.engine.run import Run
+from poseshift.errors import DataError, UsageError
+from tests import tiny
+
+LSP = SKELETONS["lsp"]
+SAID = [(6 + 1.4 * k, 25 - 1.3 * k) for k in range(14)]
+
+
+@pytest.fixture
+def run(finished: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(Run, "predictor", lambda self, which: tiny.Says(SAID))
+    return finished
+
+
+def expected(x0: float, y0: float, side: float) -> np.ndarray:
+    """Where the net's answer lies in an image, of which it saw the square of ``side`` from (x0, y0)."""
+    return np.array([((x + 0.5) * side / 32 + x0, (y + 0.5) * side / 32 + y0) for x, y in SAID])
+
+
+def test_whole_images_of_any_shape(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wide = tiny.photos(tmp_path / "wide", 1, size=(70, 30))
+    tall = tiny.photos(tmp_path / "tall", 1, size=(24, 50))
+    with caplog.at_level(logging.WARNING):
+        instances, found = predict(run, [*wide, *tall])
+    assert "each of the 2 images is taken whole" in caplog.text
+    np.testing.assert_allclose(found.keypoints[0], expected(-0.5, 14.5 - 35, 70), atol=0.01)
+    np.testing.assert_allclose(found.keypoints[1], expected(11.5 - 25, -0.5, 50), atol=0.01)
+    assert found.crop_side.tolist() == [70, 50]
+    assert [record.key for record in instances] == [str(wide[0]), str(tall[0])]
+    assert instances.keypoints.shape == (2, 0, 2)
+
+
+def test_boxes_one_of_them_outside_and_coco_results(run: Run, tmp_path: Path) -> None:
+    photos = tiny.photos(tmp_path / "photos", 2, size=(70, 30))
+    boxes = {
+        "images": [{"id": 7, "file_name": "photo01.jpg"}, {"id": "0012", "file_name": "photos/photo00.jpg"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 5, 20, 12]},
+            {"id": 2, "image_id": 7, "bbox": [-60, 40, 30.5, 40]},
+            {"id": 3, "image_id": "0012", "category_id": 3, "bbox": [0, 0, 8, 9]},
+        ],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    out = tmp_path / "deep" / "predictions.json"
+    instances, found = predict(run, [tmp_path / "photos"], out=out, boxes=tmp_path / "boxes.json")
+    squares = [(20, 11, 20), (-44.75, 60, 40), (4, 4.5, 9)]  # middle and longer side of each box
+    for row, (x, y, side) in enumerate(squares):
+        grown = 1.25 * side
+        np.testing.assert_allclose(found.keypoints[row], expected(x - grown / 2, y - grown / 2, grown), atol=0.01)
+    results = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert [(one["image_id"], one["category_id"]) for one in results] == [(7, 3), (7, 1), ("0012", 3)]
+    assert [one["file_name"] for one in results] == [str(photos[1]), str(photos[1]), str(photos[0])]
+    for row, one in enumerate(results):
+        triples = np.array(one["keypoints"]).reshape(14, 3)
+        np.testing.assert_allclose(triples[:, :2], found.keypoints[row], atol=0.001)
+        np.testing.assert_allclose(triples[:, 2], found.scores[row], atol=0.001)
+        assert ((triples[:, 2] >= 0) & (triples[:, 2] <= 1)).all()
+        assert one["score"] == pytest.approx(found.scores[row].mean(), abs=1e-4)
+    assert len(instances) == 3
+    assert not list(out.parent.glob(".*"))
+
+
+def test_csv(run: Run, tmp_path: Path) -> None:
+    photos = tiny.photos(tmp_path / "photos", 2)
+    _, found = predict(run, photos, out=tmp_path / "predictions.csv")
+    with (tmp_path / "predictions.csv").open(newline="") as stream:
+        head, *rows = list(csv.reader(stream))
+    assert head == ["file", *(f"{name}_{part}" for name in LSP.keypoints for part in ("x", "y", "score"))]
+    assert [row[0] for row in rows] == [str(photo) for photo in photos]
+    for row, values in enumerate(rows):
+        table = np.array(values[1:], np.float64).reshape(14, 3)
+        np.testing.assert_allclose(table[:, :2], found.keypoints[row], atol=0.001)
+
+
+def test_the_flip_test_uses_the_mirrored_names(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A net whose points are their own mirror image says the same with and without the flip test."""
+    symmetric = [(0.0, 0.0)] * 14
+    for k, partner in enumerate(LSP.flip_index):
+        symmetric[k] = (15.5, 10 + k) if k == partner else (8.0 if k < partner else 23.0, 6.0 + min(k, partner))
+    monkeypatch.setattr(Run, "predictor", lambda self, which: tiny.Says(symmetric))
+    photos = tiny.photos(tmp_path / "photos", 1)
+    _, plain = predict(run, photos)
+    _, flipped = predict(run, photos, flip_test=True)
+    np.testing.assert_allclose(flipped.keypoints, plain.keypoints, atol=0.01)
+    monkeypatch.setattr(Run, "predictor", lambda self, which: tiny.Says(SAID))
+    _, torn = predict(run, photos, flip_test=True)
+    assert np.abs(torn.keypoints - predict(run, photos)[1].keypoints).max() > 1
+
+
+def test_images_that_do_not_decode_are_reported_and_left_out(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = tiny.photos(tmp_path / "photos", 5)
+    photos[1].write_bytes(photos[1].read_bytes()[: photos[1].stat().st_size * 9 // 10])
+    photos[2].write_bytes(b"no image")
+    photos[4].write_bytes(b"")
+    out = tmp_path / "predictions.json"
+    instances, found = predict(run, photos, out=out)
+    assert "left out" in caplog.text
+    assert "photo02.jpg" in caplog.text
+    assert "photo04.jpg" in caplog.text
+    assert f"1 images do not decode and have no prediction: {photos[1]}" in caplog.text
+    results = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert [one["file_name"] for one in results] == [str(photos[0]), str(photos[3])]
+    assert [one["image_id"] for one in results] == [1, 4]
+    assert (len(instances), np.isnan(found.keypoints).any(axis=(1, 2)).tolist()) == (3, [False, True, False])
+    text = (predict(run, photos, out=tmp_path / "a.csv"), (tmp_path / "a.csv").read_text())[1]
+    assert "nan,nan,0.000" in text
+
+
+def test_nothing_that_decodes_is_an_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"none of the 1 files is an image that can be read; .*a\.jpg"):
+        predict(run, [tmp_path / "a.jpg"], out=tmp_path / "p.json")
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_folders_are_searched_and_files_taken_once(tmp_path: Path) -> None:
+    inner = tmp_path / "in" / "deeper"
+    inner.mkdir(parents=True)
+    for name in ("b.PNG", "a.jpg", ".hidden.jpg", "notes.txt"):
+        Image.new("RGB", (4, 3)).save(inner / name, format="PNG")
+    (tmp_path / "in" / "folder.jpg").mkdir()
+    files = [inner / "a.jpg", inner / "b.PNG"]
+    assert find_images([tmp_path / "in"]) == files
+    assert find_images([inner / "b.PNG", tmp_path / "in"]) == files[::-1]
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_images([tmp_path / "nothing"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no images in .*expected files ending in \.bmp"):
+        find_images([tmp_path / "empty"])
+
+
+@pytest.mark.parametrize("name", ["predictions.txt", "predictions"])
+def test_an_ending_that_cannot_be_written_is_refused_before_any_work(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"give a name that ends in \.json or \.csv"):
+        predict(tmp_path / "no run", [tmp_path / "no image"], out=tmp_path / name)

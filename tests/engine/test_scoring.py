@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from poseshift.data import sources
+from poseshift.engine import scoring, setup
+from poseshift.engine.evaluate import evaluate
+from poseshift.engine.train import Session
+from poseshift.types import Annotations
+from tests import tiny
+
+HELD_OUT = {
+    "validation": {"data": tiny.SOURCE, "split": "val", "boxes": "whole"},
+    "monitor": {"data": tiny.TARGET, "split": "test", "boxes": "whole"},
+}
+
+
+def session(tmp_path: Path, method: str, change: dict[str, object]) -> Session:
+    return Session(tiny.settings(method, change), tmp_path / "run", None, command="", quiet=True)
+
+
+def test_what_is_scored(tmp_path: Path) -> None:
+    change = {**HELD_OUT, "method": {"levels": []}, "steps": 2}
+    run = tiny.run(tmp_path / "run", "multilevel", change)
+    scores = run.checkpoint("last").info["scores"]
+    assert set(scores) == {"agreement", "validation", "monitor"}
+    assert all(0 <= value <= 100 for value in scores.values())
+    (line,) = [line for line in run.metrics() if "scores" in line]
+    assert line == {"step": 2, "scores": scores}
+    said = evaluate(run, tiny.TARGET, split="test", which="last")
+    assert scores["monitor"] == pytest.approx(said["visible"]["pck@0.05"], abs=1e-3)
+    assert run.manifest["uses_target_labels"] == "monitoring only"
+
+
+def test_a_style_run_has_no_score(tmp_path: Path) -> None:
+    one = session(tmp_path, "style", {})
+    assert scoring.scores(one.method, one.data, one.batches, one.config, step=1) == {}
+
+
+def test_without_a_visible_keypoint_there_is_no_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not NaN, which no JSON file can hold."""
+    read = sources.read
+
+    def hidden(spec: str, **options: object) -> Annotations:
+        found = read(spec, **options)  # type: ignore[arg-type]
+        if options.get("split") == "val":
+            found.visible[:] = 1
+        return found
+
+    monkeypatch.setattr(setup.sources, "read", hidden)
+    run = tiny.run(tmp_path / "run", change={"validation": HELD_OUT["validation"], "steps": 2})
+    assert run.checkpoint("last").info["scores"] == {}
+    json.loads((run.checkpoint("last").path / "manifest.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_the_views_are_the_same_at_every_checkpoint(tmp_path: Path) -> None:
+    one = session(tmp_path, "multilevel", {"method": {"levels": []}, "agreement_images": 6})
+    assert one.data.target is not None
+    first, again = (list(scoring._pairs(one.data.target, one.batches, one.config)) for _ in range(2))
+    assert [len(plain.ids) for plain, _ in first] == [4, 2]
+    for (plain, strong), (plain_again, strong_again) in zip(first, again, strict=True):
+        assert torch.equal(strong.student.images, strong_again.student.images)
+        assert torch.equal(plain.ids, plain_again.ids)
+        assert torch.equal(plain.ids, strong.ids)
+        assert not torch.equal(plain.student.images, strong.student.images)
+    rows = np.concatenate([plain.ids.numpy() for plain, _ in first])
+    assert len(set(rows.tolist())) == 6

@@ -1,0 +1,85 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from poseshift.batches import TargetBatch, View
+from poseshift.engine import scoring, select
+from poseshift.engine.run import Run
+from poseshift.models.pose_net import PoseOutput
+from poseshift.ops import affine, heatmaps
+from tests import tiny
+
+
+class Says(nn.Module):
+    """Draws the same points (``K×2``, pixels of the view) whatever it sees."""
+
+    stride = 4
+
+    def __init__(self, points: list[tuple[float, float]]) -> None:
+        super().__init__()
+        self.points = torch.tensor(points)
+
+    def forward(self, images: Tensor) -> PoseOutput:
+        count, size = len(images), (images.shape[-2] // 4, images.shape[-1] // 4)
+        points = self.points.expand(count, -1, -1)
+        maps, _ = heatmaps.encode(points, torch.ones(points.shape[:2]), size, stride=4, sigma=1.5)
+        return PoseOutput(maps, maps)
+
+
+def pair(matrix: Tensor, count: int = 3) -> tuple[TargetBatch, TargetBatch]:
+    images, ids = torch.zeros(count, 3, 64, 64), torch.arange(count)
+    same = View(images=images, matrix=affine.identity(count, like=images))
+    moved = View(images=images, matrix=matrix.expand(count, 3, 3))
+    return TargetBatch(student=same, teacher=(same,), ids=ids), TargetBatch(student=moved, teacher=(same,), ids=ids)
+
+
+@pytest.mark.parametrize(("off", "expected"), [(0.0, 100.0), (3.0, 100.0), (3.4, 50.0)])
+def test_agreement_counts_what_lies_within_a_twentieth_of_the_side(off: float, expected: float) -> None:
+    """5 % of 64 px are 3.2 px; the student's view is the plain one moved by (5, -2), so its points must be too."""
+    move = affine.translation(torch.tensor([[5.0, -2.0]]))
+    predictor = Says([(20.0, 30.0), (40.0, 25.0)])
+    student = Says([(25.0 + off, 28.0), (45.0, 23.0)])
+    found = select.agreement(predictor, student, [pair(move), pair(move, 2)])  # type: ignore[arg-type]
+    assert found == pytest.approx(expected)
+
+
+def test_modes_are_given_back() -> None:
+    one, other = Says([(20.0, 30.0)]), Says([(20.0, 30.0)])
+    one.train(), other.eval()
+    select.agreement(one, other, [pair(affine.translation(torch.zeros(1, 2)))])  # type: ignore[arg-type]
+    assert (one.training, other.training) == (True, False)
+    assert select.agreement(one, other, []) == 0  # type: ignore[arg-type]
+
+
+def test_selection_picks_the_highest_agreement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter([30.0, 70.0, 50.0])
+    monkeypatch.setattr(scoring.select, "agreement", lambda *args: next(said))
+    run = tiny.run(tmp_path / "run", "multilevel", {"method": {"levels": []}})
+    assert run.checkpoint("best").step == 4
+    assert run.checkpoint("last").step == 6
+    assert run.checkpoint("best").info["scores"] == {"agreement": 70.0}
+    assert run.manifest["selection"].startswith("label-free: teacher-student agreement")
+
+
+@pytest.mark.parametrize(
+    ("scores", "selection", "expected"),
+    [
+        ({2: 10.0, 4: 80.0, 6: 20.0}, "label-free", 4),
+        ({2: 80.0, 4: 80.0, 6: 20.0}, "label-free", 4),
+        ({2: 90.0, 4: 80.0, 6: 20.0}, "last", 6),
+        ({2: None, 4: None, 6: None}, "label-free", 6),
+    ],
+)
+def test_best_of_the_checkpoints_that_there_are(
+    scores: dict[int, float | None], selection: str, expected: int, finished: Run, copy_of: Callable[[Run], Run]
+) -> None:
+    from poseshift.engine import checkpoint
+
+    run = copy_of(finished)
+    for step, score in scores.items():
+        info = {"scores": {} if score is None else {"agreement": score, "monitor": -step}}
+        checkpoint.save(run.checkpoints_path, step, tensors={}, state={}, info=info)
+    assert scoring.best(run, tiny.settings(change={"selection": selection})).step == expected

@@ -1,0 +1,164 @@
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from poseshift.config import RunConfig
+from poseshift.engine import setup
+from poseshift.engine.run import Run
+from poseshift.engine.train import train
+from poseshift.errors import ConfigError, DataError, UsageError
+from tests import tiny
+
+
+def coco_settings(tmp_path: Path, names: list[str], change: dict[str, Any]) -> RunConfig:
+    """A source of the given keypoints and a target of three, in files."""
+    source = tiny.photos(tmp_path / "source", 4)
+    target = tiny.photos(tmp_path / "target", 4, seed=1)
+    tiny.coco(tmp_path / "source.json", source, names)
+    tiny.coco(tmp_path / "target.json", target, ["tip", "bend", "root"], seed=1)
+    data = {
+        "source": {"data": f"coco:{tmp_path / 'source.json'}", "boxes": "given"},
+        "target": {"data": f"coco:{tmp_path / 'target.json'}", "boxes": "given"},
+    }
+    return tiny.settings("multilevel", {**data, "method": {"levels": []}, **change})
+
+
+def test_the_target_has_no_labels_and_names_the_keypoints(tmp_path: Path) -> None:
+    data = setup.data_of(coco_settings(tmp_path, ["tip", "bend", "root"], {}))
+    assert data.target is not None
+    assert data.source is not None
+    assert data.skeleton.keypoints == ("tip", "bend", "root")
+    assert data.target.annotations.keypoints.shape == (4, 0, 2)
+    assert data.target.annotations.visible.shape == (4, 0)
+    assert len(data.target.annotations.skeleton) == 0
+    assert data.target.keypoints.shape == (4, 0, 2)
+    assert data.source.annotations.keypoints.shape == (4, 3, 2)
+
+
+def test_a_method_without_target_reads_the_names_only() -> None:
+    data = setup.data_of(tiny.settings("source_only"))
+    assert data.target is None
+    assert set(data.fingerprints) == {"source"}
+    assert len(data.skeleton) == 14
+
+
+def test_counts_that_differ_need_a_mapping(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"2 keypoints \['tip', 'elbow'\], expected 3 \['tip', 'bend', 'root'\]") as caught:
+        setup.data_of(coco_settings(tmp_path, ["tip", "elbow"], {}))
+    assert "without a partner: ['bend', 'root']" in str(caught.value)
+    assert "mapping: {target_name: source_name}" in str(caught.value)
+
+
+@pytest.mark.parametrize("role", ["target", "source"])
+def test_a_mapping_at_either_role_cures_it(role: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = coco_settings(tmp_path, ["tip", "elbow"], {})
+    change = {role: getattr(settings, role).model_copy(update={"mapping": {"bend": "elbow"}})}
+    with caplog.at_level(logging.WARNING):
+        data = setup.data_of(settings.model_copy(update=change))
+    assert data.source is not None
+    annotations = data.source.annotations
+    assert annotations.skeleton.keypoints == ("tip", "bend", "root")
+    assert annotations.visible.tolist() == [[2, 2, 0]] * 4
+    assert "no partner for root" in caplog.text
+
+
+def test_more_source_keypoints_than_the_target_wants_are_left_out(tmp_path: Path) -> None:
+    data = setup.data_of(coco_settings(tmp_path, ["root", "x", "tip", "y", "bend"], {}))
+    assert data.source is not None
+    assert data.source.annotations.skeleton.keypoints == ("tip", "bend", "root")
+
+
+def test_boxes_from_target_labels_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"target\.boxes: from_keypoints reads target labels"):
+        setup.data_of(tiny.settings("multilevel", {"target": {"boxes": "from_keypoints"}}))
+
+
+@pytest.mark.parametrize(("method", "role"), [("source_only", "source"), ("multilevel", "target"), ("style", "source")])
+def test_a_missing_role_is_named(method: str, role: str) -> None:
+    settings = tiny.settings(method).model_copy(update={role: None})
+    with pytest.raises(ConfigError, match=rf"{role}: the method '{method}' needs it; give `{role}: "):
+        setup.data_of(settings)
+
+
+def test_fingerprints_and_notes(tmp_path: Path) -> None:
+    settings = tiny.settings("multilevel", {"monitor": {"data": tiny.TARGET, "boxes": "whole"}})
+    data = setup.data_of(settings)
+    assert set(data.fingerprints) == {"source", "target", "monitor"}
+    assert data.fingerprints["target"] != data.fingerprints["monitor"], "one of them has no labels"
+    assert "boxes: whole" in data.notes["target"]
+    assert data.fingerprints == setup.data_of(settings).fingerprints
+
+
+def test_validation_goes_into_the_runs_skeleton(tmp_path: Path) -> None:
+    names = ["bend", "root", "tip"]
+    settings = coco_settings(tmp_path, names, {})
+    data = setup.data_of(settings.model_copy(update={"validation": settings.source}))
+    assert data.validation is not None
+    assert data.source is not None
+    assert data.validation.annotations.skeleton == data.source.annotations.skeleton
+    np.testing.assert_array_equal(data.validation.annotations.keypoints, data.source.annotations.keypoints)
+    assert data.validation.margin == 0
+    assert data.source.margin == 4
+
+
+def test_scoring_rows_are_few_sorted_and_the_same() -> None:
+    crops = setup.data_of(tiny.settings("multilevel")).target
+    assert crops is not None
+    rows = setup.rows_for_scoring(crops, 5, seed=3)
+    assert rows == sorted(set(rows)) == setup.rows_for_scoring(crops, 5, seed=3)
+    assert len(rows) == 5
+    assert rows != setup.rows_for_scoring(crops, 5, seed=4)
+    assert setup.rows_for_scoring(crops, 100, seed=0) == list(range(12))
+
+
+def test_init_starts_from_the_parents_net(parents: dict[str, Run], change: dict[str, str], tmp_path: Path) -> None:
+    settings = tiny.settings("uniframe", {**change, "optimiser": {"rate": 1e-30}, "steps": 1, "method": {"ema_decay": 0}})
+    run = train(settings, tmp_path / "run", quiet=True)
+    parent, child = tiny.weights(parents["init"], "predictor"), tiny.weights(run, "predictor")
+    trained = [key for key in parent if key.endswith("weight")]
+    assert all((parent[key] - child[key]).abs().max() < 1e-6 for key in trained)
+    other = tiny.run(tmp_path / "other", "multilevel", {"steps": 1, "method": {"levels": []}})
+    assert any((parent[key] - tiny.weights(other, "predictor")[key]).abs().max() > 1e-3 for key in trained)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "words"),
+    [
+        ("source_only", {"init": "style"}, r"init: a run of 'style' has no predictor; give another run"),
+        ("source_only", {"init": "init", "model": {"width": 24}}, "holds another net than `model` describes"),
+        ("uniframe", {"style": "init"}, "style: a run of 'source_only' makes no style net"),
+        ("uniframe", {}, "method 'uniframe' needs a style net"),
+        ("multilevel", {}, "'image' needs a style net"),
+        ("source_only", {"method": {"stylise": True}}, r"method\.stylise: no style net"),
+    ],
+)
+def test_a_parent_that_does_not_fit(
+    method: str, given: dict[str, Any], words: str, parents: dict[str, Run], tmp_path: Path
+) -> None:
+    named = {key: str(parents[value].path) if isinstance(value, str) else value for key, value in given.items()}
+    with pytest.raises(UsageError, match=words) as caught:
+        tiny.run(tmp_path / "run", method, named)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_parent_is_refused(parents: dict[str, Run], tmp_path: Path) -> None:
+    import shutil
+
+    copied = Run(shutil.copytree(parents["init"].path, tmp_path / "parent"))
+    copied.note(outcome="interrupted at step 4")
+    with pytest.raises(UsageError, match=r"init: .*parent is not finished; run its training command again"):
+        tiny.run(tmp_path / "run", change={"init": str(copied.path)})
+
+
+def test_oracle_is_written_down_and_inherited(tmp_path: Path) -> None:
+    oracle = tiny.run(
+        tmp_path / "oracle", change={"source": {"data": tiny.TARGET}, "oracle": True, "steps": 1, "save_every": 1}
+    )
+    assert oracle.manifest["uses_target_labels"] == "yes: oracle"
+    child = tiny.run(tmp_path / "child", change={"init": str(oracle.path), "steps": 1})
+    assert child.manifest["uses_target_labels"] == "yes: oracle"
+    assert child.manifest["parents"]["init"]["uses_target_labels"] == "yes: oracle"
