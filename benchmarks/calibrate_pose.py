@@ -2,9 +2,10 @@
 
     python benchmarks/calibrate_pose.py recipes/daml/figures-middle.yaml --work runs/studies/figures-middle/seed-0
 
-Takes the recipe's stage ``multilevel`` (its parents must be trained: ``benchmarks/study.py`` does), adapts for its steps and
-measures, every 10 steps, the norm of the gradient of each raw term at the student's target heatmaps. Prints the median ratio
-of the pose term (certainty minus diversity, weight 1) to the consistency term, and the weight that makes it ``--share``.
+Takes the recipe's stage ``multilevel`` (its parents must be trained: ``benchmarks/study.py`` does), adapts for its
+steps and measures, every 10 steps, the norm of the gradient of each raw term at the student's target heatmaps. Prints
+the median ratio of the pose term (certainty minus diversity, weight 1) to the consistency term, and the weight that
+makes it ``--share``.
 Writes ``benchmarks/results/calibrate_pose.md``.
 """
 
@@ -88,7 +89,7 @@ def main() -> None:
         lines.append(f"| {beta:g} | {shown} | {weight:.3g} | {low:.0%} to {high:.0%} |")
         print(lines[-1], flush=True)
         shutil.rmtree(folder)
-    head = f"# Weight of the calibrated pose term\n\n`{options.recipe}`, stage {options.stage}; medians over the adaptation, weight 1.\n\n"
+    head = f"# Weight of the calibrated pose term\n\n`{options.recipe}`, stage {options.stage}; weight 1, medians.\n\n"
     (HERE / "results" / "calibrate_pose.md").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -3,7 +3,7 @@
     python benchmarks/study.py recipes/daml/figures-middle.yaml --seeds 0,1,2 --jobs 2
 
 The recipe's ``study`` says what to test on and which stages to compare. Runs go to ``runs/studies/<recipe>/seed-N``
-(finished ones are kept, unfinished ones go on); ``benchmarks/results/<recipe>.json`` and ``.md`` are small and committed.
+(finished ones are kept, unfinished ones go on); ``benchmarks/results/<recipe>.json`` and ``.md`` are committed.
 Each scoring of a real test set is a line in ``benchmarks/ledger.md``. Intervals are 95 % paired bootstraps over images
 and seeds.
 """

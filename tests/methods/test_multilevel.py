@@ -131,12 +131,13 @@ def test_the_pose_level_reads_canonical_heatmaps(
         expected = information.released_certainty(maps), information.released_diversity(maps)
     else:
         beta = MultilevelConfig().inverse_temperature
+        cells = maps.shape[-2] * maps.shape[-1]
         expected = (
-            information.certainty(maps, inverse_temperature=beta),
-            information.diversity(maps, inverse_temperature=beta),
+            information.certainty(maps, inverse_temperature=beta) / cells,
+            information.diversity(maps, inverse_temperature=beta) / cells,
         )
-    torch.testing.assert_close(terms["certainty"].value, expected[0], rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(terms["diversity"].value, expected[1], rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(terms["certainty"].value, expected[0], rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(terms["diversity"].value, expected[1], rtol=1e-4, atol=1e-9)
     assert terms["certainty"].weight > 0 > terms["diversity"].weight
 
 

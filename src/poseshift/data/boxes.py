@@ -88,6 +88,14 @@ def _image_boxes(images: Images, image_index: np.ndarray[tuple[int], np.dtype[np
 
 
 def _size(images: Images, index: int) -> tuple[int, int]:
+    """Width and height; a stand-in for a header that cannot be read, since decoding it fails, and is counted, later."""
+    try:
+        return _readable_size(images, index)
+    except DataError:
+        return (int(MINIMUM_SIDE), int(MINIMUM_SIDE))
+
+
+def _readable_size(images: Images, index: int) -> tuple[int, int]:
     if isinstance(images, SizedImages):
         return images.size(index)
     height, width = images.read(index).shape[:2]

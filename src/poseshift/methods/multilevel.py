@@ -11,8 +11,8 @@ Terms
 Eq. 4 (the moving average) follows each step; Eq. 9 is the weighted sum.
 
 Deviations from the paper: ``pose: calibrated`` (default) normalises entropies by ln of their bins, takes marginals by
-maximum and the diversity on mean probabilities, because the released form moves nothing (``pose: released`` keeps it);
-its weights come from ``benchmarks/calibrate_pose.py``. ``valid_only`` counts only cells of the canonical frame that
+maximum and the diversity on mean probabilities, because the released form moves nothing (``pose: released`` keeps
+it); β and the weights are checked by ``benchmarks/calibrate_pose.py``. ``valid_only`` counts only cells of the canonical frame that
 the student's view shows.
 
 Deviations from the authors' code: the inverse of the augmentation is one exact resampling; the occlusion patch lands on
@@ -168,8 +168,9 @@ class Multilevel(Method):
             certainty, diversity = information.released_certainty(canonical), information.released_diversity(canonical)
         else:
             beta = self.config.inverse_temperature
-            certainty = information.certainty(canonical, inverse_temperature=beta)
-            diversity = information.diversity(canonical, inverse_temperature=beta)
+            cells = canonical[0, 0].numel()  # as released: so that one weight holds at any resolution, as Eq. 5's does
+            certainty = information.certainty(canonical, inverse_temperature=beta) / cells
+            diversity = information.diversity(canonical, inverse_temperature=beta) / cells
         return {
             "certainty": Term(certainty, self.config.certainty_weight),
             "diversity": Term(diversity, -self.config.diversity_weight),

@@ -42,10 +42,15 @@ class StyleBank(nn.Module):
 
     def fill_from(self, targets: Iterator[TargetBatch]) -> None:
         """Stores the styles of plain target images, in the order of their rows, up to the last that the bank holds."""
-        seen = 0
-        while seen < self.rows and (batch := next(targets, None)) is not None:
+        seen = torch.zeros(self.rows, dtype=torch.bool, device=self.mean.device)
+        done = 0
+        while done < self.rows and (batch := next(targets, None)) is not None:
             self.fill(batch.student.images, batch.ids)
-            seen += len(batch.ids)
+            seen[batch.ids[batch.ids < self.rows]] = True
+            done += len(batch.ids)
+        if seen.any():  # rows whose image did not decode take the style of one that did
+            first = int(seen.int().argmax())
+            self.mean[~seen], self.std[~seen] = self.mean[first].clone(), self.std[first].clone()
 
     @torch.no_grad()
     def restyle(self, content: Tensor, ids: Tensor, strength: Tensor) -> Tensor:

@@ -1,0 +1,92 @@
+"""The study script, in miniature: it must train, score, compare, and write what it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+RECIPE = {
+    "common": {
+        "source": {"data": "figures:plain,side=64,count=12", "boxes": "whole"},
+        "target": {"data": "figures:middle,side=64,count=12", "boxes": "whole"},
+        "model": {"backbone": "small", "head": "pyramid", "width": 16},
+        "input_size": 64,
+        "batch_size": 4,
+        "steps": 2,
+        "agreement_images": 4,
+    },
+    "stages": {
+        "source": {"method": {"name": "source_only"}},
+        "multilevel": {"method": {"name": "multilevel", "levels": ["pose"]}, "init": "source"},
+    },
+    "study": {
+        "test": {"data": "figures:middle,side=64,count=10", "boxes": "whole"},
+        "pairs": [["multilevel", "source"]],
+    },
+}
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+def test_study_trains_scores_and_compares(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = script("study")
+    monkeypatch.setattr(study, "HERE", tmp_path)
+    monkeypatch.setattr(study, "commit", lambda: "0" * 40)
+    monkeypatch.setattr(sys, "argv", ["study.py", str(recipe), "--seeds", "0,1", "--work", str(tmp_path / "work")])
+    study.main()
+    result = json.loads((tmp_path / "results/tiny.json").read_text())
+    part = result["splits"]["test"]
+    assert list(part["stages"]) == ["source", "multilevel"]
+    seeds = {name: row["seeds"] for name, row in part["stages"].items()}
+    mean = sum(seeds["multilevel"]) / 2 - sum(seeds["source"]) / 2
+    (difference,) = part["differences"]
+    assert difference["difference"] == pytest.approx(mean, abs=0.02)
+    assert difference["low"] <= difference["difference"] <= difference["high"]
+    assert not (tmp_path / "ledger.md").exists()  # a procedural set is no test set of the literature
+    text = (tmp_path / "results/tiny.md").read_text()
+    assert f"**{part['stages']['source']['pck@0.05']:.1f}**" in text
+
+
+def test_real_test_sets_go_to_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = script("study")
+    monkeypatch.setattr(study, "HERE", tmp_path)
+    study.note_in_ledger("lsp:somewhere", ["test"], "figures-lsp", ["source"], "a" * 40)
+    line = (tmp_path / "ledger.md").read_text()
+    assert "| lsp test | figures-lsp | source | aaaaaaaaaaaa |" in line
+    assert "somewhere" not in line
+
+
+def test_calibration_measures_the_pose_term(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from poseshift.apps import recipes
+
+    calibrate = script("calibrate_pose")
+    loaded = recipes.load(recipe)
+    from poseshift.engine.train import Session, train
+
+    train(loaded.stage("source", tmp_path), tmp_path / "source", quiet=True)
+    session = Session(loaded.stage("multilevel", tmp_path), tmp_path / "run", None, command="", quiet=True)
+    ratios = calibrate.measure(session, 2)
+    assert set(ratios) == {"certainty", "diversity", "pose"}
+    assert all(len(values) == 1 and values[0] > 0 for values in ratios.values())
