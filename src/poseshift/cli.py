@@ -6,10 +6,12 @@ import json
 import logging
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from poseshift.errors import DataError, PoseshiftError, UsageError
 from poseshift.version import __version__
 
@@ -154,25 +156,36 @@ def evaluate(
 
 
 def _print_result(result: dict[str, Any]) -> None:
-    tables = {"all": result, **{name: {"visible": part} for name, part in result.get("categories", {}).items()}}
-    from rich.console import Console
-    from rich.table import Table
+    parts = {"all": result, **{name: {"visible": part} for name, part in result.get("categories", {}).items()}}
+    rows = {
+        f"{name}, {counted}": part[counted]
+        for name, part in parts.items()
+        for counted in ("visible", "labelled")
+        if counted in part
+    }
+    data = f"{result['data']} {result['split'] or ''}".strip()
+    _print_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows)
 
-    groups = list(result["visible"]["groups"])
-    title = f"PCK@0.05 (%), {result['protocol']}, {result['data']} {result['split'] or ''}, step {result['checkpoint']}"
-    table = Table(title=title, title_justify="left")
-    for column in ("", *groups, "mean", "95 % interval"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, part in tables.items():
-        for counted in ("visible", "labelled"):
-            if counted in part:
-                values = part[counted]
-                low, high = values["interval"]
-                cells = [_number(values["groups"][group]) for group in groups]
-                table.add_row(
-                    f"{name}, {counted}", *cells, _number(values["pck@0.05"]), f"{_number(low)} to {_number(high)}"
-                )
-    Console().print(table)
+
+def _print_table(title: str, rows: Mapping[str, dict[str, Any]]) -> None:
+    """One line for each named result, in plain columns that fit 80 characters for the usual groups."""
+    groups = list(next(iter(rows.values()))["groups"])
+    head = ["", *groups, "mean", "95 %"]
+    lines = [
+        [
+            name,
+            *(_number(row["groups"][group]) for group in groups),
+            _number(row["pck@0.05"]),
+            "–".join(map(_number, row["interval"])),
+        ]
+        for name, row in rows.items()
+    ]
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+    print(title)
+    for line in [head, *lines]:
+        first, *numbers = line
+        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
+        print(" ".join([first.ljust(widths[0]), *cells]))
 
 
 def _number(value: float | None) -> str:
@@ -234,28 +247,21 @@ def report(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for runs, report and summary.")] = Path("runs/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="In under 90 s: shows that it works, not how well.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Run the main job on procedural figures, without any download.
 
     Example: poseshift demo --out runs/demo
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from poseshift.apps.demo import demo as run_demo
+    from poseshift.apps.demo import spread
 
-    found = run_demo(out, quick=quick, quiet=quiet, say=lambda line: print(line, flush=True))
-    table = Table(title="PCK@0.05 (%) on held-out target images, visible keypoints", title_justify="left")
-    groups = list(next(iter(found.results.values()))["visible"]["groups"])
-    for column in ("method", *groups, "mean", "95 % interval"):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for name, result in found.results.items():
-        values = result["visible"]
-        low, high = values["interval"]
-        cells = [_number(values["groups"][group]) for group in groups]
-        table.add_row(name, *cells, _number(values["pck@0.05"]), f"{_number(low)} to {_number(high)}")
-    Console().print(table)
+    found = run_demo(out, quick=quick, seed=seed, quiet=quiet, say=lambda line: print(line, flush=True))
+    title = "PCK@0.05 (%) on held-out target images, visible keypoints"
+    _print_table(title, {name: result["visible"] for name, result in found.results.items()})
+    if not quick and (line := spread()):
+        print(line)
     print(f"report: {found.report}\nsummary: {out / 'summary.json'}\n{found.summary['seconds']:.0f} s")
 
 

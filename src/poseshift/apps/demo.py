@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from poseshift.apps import recipes, report
 from poseshift.engine import checkpoint
 from poseshift.engine.evaluate import evaluate
 from poseshift.engine.run import Run
+
+SPREAD = "demo-spread.json"
+"""What ``benchmarks/demo_spread.py`` measured over seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +35,24 @@ class Demo:
 
 
 def demo(
-    out: str | Path, *, quick: bool = False, quiet: bool = False, say: Callable[[str], None] = lambda line: None
+    out: str | Path,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    quiet: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
     """Generates the procedural pair, trains, adapts, evaluates on held-out target images, reports.
 
     Args:
         out: Folder for the runs, ``report.html`` and ``summary.json``.
         quick: Fewer and shorter steps: shows that everything works, not how well.
+        seed: Of the training.
         quiet: No progress bars.
         say: Called with a line about what is going on.
     """
     began, folder = time.monotonic(), Path(out)
-    recipe = recipes.preset("demo-quick" if quick else "demo")
+    recipe = recipes.preset("demo-quick" if quick else "demo").overridden([f"common.seed={seed}"])
     data, split = str(recipe.study["test"]["data"]), str(recipe.study["test"]["split"])
     results: dict[str, dict[str, Any]] = {}
     runs: list[Run] = []
@@ -62,3 +72,13 @@ def demo(
     summary["seconds"] = round(time.monotonic() - began, 1)
     checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return Demo(summary=summary, results=results, report=page)
+
+
+def spread() -> str | None:
+    """The committed result over seeds in one line, None where there is none."""
+    file = resources.files("poseshift.apps").joinpath("presets", SPREAD)
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    rows = [f"{name} {row['mean']:.1f} ± {row['standard_error']:.1f}" for name, row in found["pck@0.05"].items()]
+    return f"over {len(found['seeds'])} seeds (mean ± standard error): {', '.join(rows)}"
