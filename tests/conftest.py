@@ -1,4 +1,4 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and the check of shapes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Before anything imports poseshift: what these modules annotate is checked at every call of every test. An int may
+# stand for a float, as static checkers have it. Processes that a test starts run without the check.
+CHECKED = ("poseshift.batches", "poseshift.models", "poseshift.ops")
+install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 @pytest.fixture(scope="session")

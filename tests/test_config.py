@@ -5,11 +5,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import tiny
 
 from poseshift import config
 from poseshift.config import RunConfig
 from poseshift.errors import ConfigError
-from tests import tiny
 
 RAW: dict[str, Any] = {"method": {"name": "source_only"}, "source": {"data": "figures:source"}}
 
@@ -63,7 +63,10 @@ def test_it_is_frozen() -> None:
         ({"steps": 3}, ["method: Field required"]),
         ({**RAW, "method": {"name": "multilevel", "levels": ["image", "image"]}}, ["method.levels", "levels repeat"]),
         ({**RAW, "method": {"name": "multilevel", "levels": ["colour"]}}, ["method.levels.0", "'image'", "'colour'"]),
-        ({**RAW, "precision": "16", "seed": -1}, ["seed: Input should be greater than or equal to 0, found -1 (and 1 more)"]),
+        (
+            {**RAW, "precision": "16", "seed": -1},
+            ["seed: Input should be greater than or equal to 0, found -1 (and 1 more)"],
+        ),
         ({**RAW, "augment": {"source": {"scale": [2, 1]}}}, ["augment.source.scale", "expected 0 < low <= high"]),
         ({**RAW, "device": ["x" * 5000]}, ["device: Input should be a valid string", "…"]),
     ],

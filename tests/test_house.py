@@ -285,9 +285,7 @@ def test_committed_files_are_small() -> None:
 def test_the_version_has_one_source() -> None:
     from importlib.metadata import PackageNotFoundError, version
 
-    declared = re.findall(
-        r'^__version__ = "(.+)"$', (PACKAGE / "version.py").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    declared = re.findall(r'^__version__ = "(.+)"$', (PACKAGE / "version.py").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(declared) == 1
     assert f"\nversion: {declared[0]}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\n## {declared[0]} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

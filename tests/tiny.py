@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from poseshift import config
+from poseshift import cli, config
 from poseshift.config import RunConfig
 from poseshift.engine.run import Run
 from poseshift.engine.train import train
 from poseshift.models.pose_net import PoseOutput
 from poseshift.ops import heatmaps
+
+# 32 px give two threads nothing to do but wait for each other, and the bits of one are those of ``environment()``.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 SOURCE = "figures:source,side=48,count=16"
@@ -80,15 +84,23 @@ def environment() -> dict[str, str]:
 def python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """``python -c CODE ARGUMENTS`` in a process of its own."""
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=240
-    )
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=240)
 
 
 def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """``python -m poseshift WORDS`` in a process of its own."""
     line = [sys.executable, "-m", "poseshift", *words]
     return subprocess.run(line, cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=240)
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """``poseshift WORDS`` in this process; returns the exit code."""
+    monkeypatch.setattr(sys, "argv", ["poseshift", *map(str, words)])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
 
 
 def weights(run: Run, which: str = "method") -> dict[str, torch.Tensor]:

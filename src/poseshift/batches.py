@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from poseshift.draws import Draws
@@ -20,8 +21,8 @@ from poseshift.errors import UsageError
 class View:
     """Images ``B×3×H×W`` (normalised, float) and the ``B×3×3`` matrices from the canonical frame to them."""
 
-    images: Tensor
-    matrix: Tensor
+    images: Float[Tensor, "B 3 H W"]
+    matrix: Float[Tensor, "B 3 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,9 @@ class SourceBatch:
     """
 
     view: View
-    keypoints: Tensor
-    visible: Tensor
-    ids: Tensor
+    keypoints: Float[Tensor, "B K 2"]
+    visible: Real[Tensor, "B K"]
+    ids: Int[Tensor, " B"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class TargetBatch:
 
     student: View
     teacher: tuple[View, ...]
-    ids: Tensor
+    ids: Int[Tensor, " B"]
 
 
 class Batch:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests import tiny
 
 from poseshift.engine.run import Run
-from tests import tiny
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tests import tiny
 
 from poseshift.apps.adapt import adapt
 from poseshift.engine.run import open_run
 from poseshift.errors import ConfigError, DataError, UsageError
-from tests import tiny
 
 TINY = [
     "common.model={backbone: small, head: pyramid, width: 16, stride: 4}",
@@ -48,7 +48,9 @@ def test_a_recipe_and_its_data(tmp_path: Path) -> None:
     run = adapt(out=tmp_path / "runs", recipe=tmp_path / "r.yaml", quiet=True)
     assert run.config.source is not None
     assert run.config.source.data == tiny.SOURCE
-    other = adapt(target="figures:middle,side=48,count=8", out=tmp_path / "other", recipe=tmp_path / "r.yaml", quiet=True)
+    other = adapt(
+        target="figures:middle,side=48,count=8", out=tmp_path / "other", recipe=tmp_path / "r.yaml", quiet=True
+    )
     assert other.config.target is not None
     assert other.config.target.data == "figures:middle,side=48,count=8"
     assert other.config.target.boxes == "auto", "the recipe's options were for its own data"

@@ -2,11 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tests import tiny
 
 from poseshift.apps import demo as module
 from poseshift.apps import recipes
 from poseshift.apps.demo import demo
-from tests import tiny
 
 SMALL = {
     "common": {

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests import tiny
 
 from poseshift.apps.predict import find_images, predict
 from poseshift.data.skeletons import SKELETONS
 from poseshift.engine.run import Run
 from poseshift.errors import DataError, UsageError
-from tests import tiny
 
 LSP = SKELETONS["lsp"]
 SAID = [(6 + 1.4 * k, 25 - 1.3 * k) for k in range(14)]

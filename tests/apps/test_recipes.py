@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tests import tiny
 
 from poseshift.apps import recipes
 from poseshift.config import RunConfig
 from poseshift.errors import ConfigError
-from tests import tiny
 
 RAW: dict[str, Any] = {
     "common": {**tiny.COMMON, "steps": 1, "save_every": 1},

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests import tiny
 
 from poseshift.batches import Batch, SourceBatch, TargetBatch, View
 from poseshift.data import sources
@@ -16,7 +17,6 @@ from poseshift.engine import setup
 from poseshift.engine.run import Run
 from poseshift.methods import METHODS
 from poseshift.types import Annotations
-from tests import tiny
 
 TARGET = "figures:middle,side=48,count=10"
 
@@ -38,7 +38,10 @@ CHANGES: dict[str, Callable[[Annotations], Annotations]] = {"shuffled": shuffled
 @pytest.fixture(scope="module")
 def change(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("parents")
-    made = {"style": tiny.run(folder / "style", "style", {"steps": 1}), "init": tiny.run(folder / "init", change={"steps": 1})}
+    made = {
+        "style": tiny.run(folder / "style", "style", {"steps": 1}),
+        "init": tiny.run(folder / "init", change={"steps": 1}),
+    }
     return {name: str(run.path) for name, run in made.items()}
 
 
@@ -103,7 +106,9 @@ def test_target_images_do_reach_training(change: dict[str, str], plain: Callable
         assert not tiny.same_tensors(tiny.weights(found), tiny.weights(plain(method)))
 
 
-def test_monitoring_changes_no_bit_and_is_said(change: dict[str, str], plain: Callable[[str], Run], tmp_path: Path) -> None:
+def test_monitoring_changes_no_bit_and_is_said(
+    change: dict[str, str], plain: Callable[[str], Run], tmp_path: Path
+) -> None:
     expected = plain("multilevel")
     monitor = {"monitor": {"data": TARGET, "split": "test", "boxes": "whole"}}
     found = run(tmp_path / "run", "multilevel", change, monitor)

@@ -1,4 +1,4 @@
-"""Twenty steps of every method on the procedural domains: the same numbers from run to run, and from machine to machine.
+"""Twenty steps of every method on the procedural domains: the same numbers from run to run and on every machine.
 
 On one platform two runs are bit-equal. Another CPU rounds in another way, so the committed losses in ``golden/`` are
 compared to 1e-3. Where a change is meant to alter the numbers, write the files anew and say why in the commit::
@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 
 import pytest
+from tests import tiny
 
 from poseshift.engine.run import Run
 from poseshift.methods import METHODS
-from tests import tiny
 
 GOLDEN = Path(__file__).parent / "golden"
 STEPS = {"steps": 20, "save_every": 20, "log_every": 1, "norms_every": 10, "cache_mib": 64}

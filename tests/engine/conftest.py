@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests import tiny
 
 from poseshift.engine.run import Run, open_run
-from tests import tiny
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests import tiny
 from torch import Tensor
 
 from poseshift.engine import estimate
 from poseshift.engine.train import Session, train
-from tests import tiny
 
 
 def session(method: str, change: dict[str, object], folder: Path) -> Session:

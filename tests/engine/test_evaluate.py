@@ -5,18 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests import tiny
 
 from poseshift.data.skeletons import SKELETONS
 from poseshift.engine import evaluate as module
 from poseshift.engine.evaluate import evaluate, folder_name, protocol_of
 from poseshift.engine.run import Run
 from poseshift.errors import DataError, UsageError
-from tests import tiny
 
 LSP = SKELETONS["lsp"]
 SAID = [(6 + 1.4 * k, 25 - 1.3 * k) for k in range(14)]
 """Inside of the border cells, where no parabola can be laid."""
-SIDE = 52.0
+SIDE, CORNER = 52.0, (-0.5, -6.5)
 
 
 def to_image(x: float, y: float) -> tuple[float, float]:
@@ -30,7 +30,9 @@ def run(finished: Run, copy_of: Callable[[Run], Run], monkeypatch: pytest.Monkey
     return copy_of(finished)
 
 
-def labels(folder: Path, *, count: int = 40, name: str = "people.json") -> tuple[str, np.ndarray, np.ndarray, list[str]]:
+def labels(
+    folder: Path, *, count: int = 40, name: str = "people.json"
+) -> tuple[str, np.ndarray, np.ndarray, list[str]]:
     """Labels that are off by a known fraction of the side; returns the spec, the fractions, visibility, categories."""
     generator = np.random.default_rng(0)
     photos = tiny.photos(folder / "photos", count)
@@ -93,7 +95,7 @@ def test_exact_counts_known_errors(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_is_written(run: Run, tmp_path: Path) -> None:
-    spec, off, _, _ = labels(tmp_path)
+    spec, *_ = labels(tmp_path)
     found = evaluate(run, spec, which="last")
     folder = run.path / "evaluation" / folder_name(spec, None)
     assert json.loads((folder / "metrics.json").read_text(), parse_constant=pytest.fail) == found
@@ -122,7 +124,9 @@ def slow_reference(points: np.ndarray, visible: np.ndarray, k: int, shift: float
         near = count = 0
         batch = range(first, min(first + 32, len(points)))
         for i in batch:
-            x, y = ((value + shift - corner) * 32 / SIDE - 0.5 for value, corner in zip(points[i, k], (-0.5, -6.5)))
+            x, y = (
+                (value + shift - corner) * 32 / SIDE - 0.5 for value, corner in zip(points[i, k], CORNER, strict=True)
+            )
             if visible[i, k] < 2 or min(cell(x), cell(y)) <= 1 or max(cell(x), cell(y)) > 7:
                 continue
             count += 1
@@ -173,9 +177,7 @@ def test_progress_and_the_flip_test(run: Run, tmp_path: Path) -> None:
         ("video:{folder}", None, "unknown format 'video'"),
     ],
 )
-def test_data_that_cannot_be_evaluated(
-    data: str, split: str | None, words: str, finished: Run, tmp_path: Path
-) -> None:
+def test_data_that_cannot_be_evaluated(data: str, split: str | None, words: str, finished: Run, tmp_path: Path) -> None:
     tiny.photos(tmp_path / "photos", 1)
     with pytest.raises((DataError, UsageError), match=words):
         evaluate(finished, data.format(folder=tmp_path), split=split)

@@ -72,7 +72,11 @@ def test_rates_follow_the_slow_formula(
     progress: float, rate: float, schedule: str, milestones: list[float], warmup: float
 ) -> None:
     config = OptimiserConfig(
-        rate=rate, schedule=schedule, milestones=tuple(milestones), warmup=warmup, factor=0.3  # type: ignore[arg-type]
+        rate=rate,
+        schedule=schedule,
+        milestones=tuple(milestones),
+        warmup=warmup,
+        factor=0.3,  # type: ignore[arg-type]
     )
     assert optimise.rate(config, progress) == pytest.approx(slow_rate(config, progress), rel=1e-12, abs=1e-15)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests import tiny
 
 from poseshift import config
 from poseshift.engine import run as runs
@@ -13,7 +14,6 @@ from poseshift.engine.run import Run, open_run
 from poseshift.engine.train import train
 from poseshift.errors import CheckpointError, UsageError
 from poseshift.version import __version__
-from tests import tiny
 
 
 def steps(run: Run) -> list[int]:
@@ -201,7 +201,9 @@ def test_the_parents_are_in_the_manifest(parents: dict[str, Run], tmp_path: Path
     from poseshift.engine import checkpoint
 
     run = tiny.run(
-        tmp_path / "run", "uniframe", {"init": str(parents["init"].path), "style": str(parents["style"].path), "steps": 1}
+        tmp_path / "run",
+        "uniframe",
+        {"init": str(parents["init"].path), "style": str(parents["style"].path), "steps": 1},
     )
     said = run.manifest["parents"]
     assert said["init"]["run"] == str(parents["init"].path)

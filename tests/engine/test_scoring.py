@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests import tiny
 
 from poseshift.data import sources
 from poseshift.engine import scoring, setup
 from poseshift.engine.evaluate import evaluate
 from poseshift.engine.train import Session
 from poseshift.types import Annotations
-from tests import tiny
 
 HELD_OUT = {
     "validation": {"data": tiny.SOURCE, "split": "val", "boxes": "whole"},

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests import tiny
 from torch import Tensor, nn
 
 from poseshift.batches import TargetBatch, View
@@ -10,7 +11,6 @@ from poseshift.engine import scoring, select
 from poseshift.engine.run import Run
 from poseshift.models.pose_net import PoseOutput
 from poseshift.ops import affine, heatmaps
-from tests import tiny
 
 
 class Says(nn.Module):

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests import tiny
 
 from poseshift.config import RunConfig
 from poseshift.engine import setup
 from poseshift.engine.run import Run
 from poseshift.engine.train import train
 from poseshift.errors import ConfigError, DataError, UsageError
-from tests import tiny
 
 
 def coco_settings(tmp_path: Path, names: list[str], change: dict[str, Any]) -> RunConfig:
@@ -46,7 +46,9 @@ def test_a_method_without_target_reads_the_names_only() -> None:
 
 
 def test_counts_that_differ_need_a_mapping(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"2 keypoints \['tip', 'elbow'\], expected 3 \['tip', 'bend', 'root'\]") as caught:
+    with pytest.raises(
+        DataError, match=r"2 keypoints \['tip', 'elbow'\], expected 3 \['tip', 'bend', 'root'\]"
+    ) as caught:
         setup.data_of(coco_settings(tmp_path, ["tip", "elbow"], {}))
     assert "without a partner: ['bend', 'root']" in str(caught.value)
     assert "mapping: {target_name: source_name}" in str(caught.value)
@@ -115,7 +117,9 @@ def test_scoring_rows_are_few_sorted_and_the_same() -> None:
 
 
 def test_init_starts_from_the_parents_net(parents: dict[str, Run], change: dict[str, str], tmp_path: Path) -> None:
-    settings = tiny.settings("uniframe", {**change, "optimiser": {"rate": 1e-30}, "steps": 1, "method": {"ema_decay": 0}})
+    settings = tiny.settings(
+        "uniframe", {**change, "optimiser": {"rate": 1e-30}, "steps": 1, "method": {"ema_decay": 0}}
+    )
     run = train(settings, tmp_path / "run", quiet=True)
     parent, child = tiny.weights(parents["init"], "predictor"), tiny.weights(run, "predictor")
     trained = [key for key in parent if key.endswith("weight")]

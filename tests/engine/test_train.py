@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests import tiny
 from torch import Tensor, nn
 
 from poseshift.batches import Batch
@@ -20,7 +21,6 @@ from poseshift.errors import CheckpointError, DataError, Interrupted, PoseshiftE
 from poseshift.methods.base import Term, Update
 from poseshift.methods.source_only import SourceOnly
 from poseshift.models.backbones import SmallBackbone
-from tests import tiny
 
 
 def session(folder: Path, method: str = "source_only", change: dict[str, Any] | None = None) -> Session:
@@ -90,7 +90,9 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
 
     def moved(run: Run) -> float:
         after = tiny.weights(run)
-        return math.sqrt(sum(float((after[f"net.{k}"] - p.detach()).square().sum()) for k, p in start.net.named_parameters()))
+        return math.sqrt(
+            sum(float((after[f"net.{k}"] - p.detach()).square().sum()) for k, p in start.net.named_parameters())
+        )
 
     assert moved(clipped) == pytest.approx(1e-3, rel=1e-3)
     (line,) = [line for line in free.metrics() if "gradient" in line]
@@ -161,9 +163,7 @@ def test_loader_processes_change_no_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
-def test_what_is_not_finite_stops_before_the_step(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_finite_stops_before_the_step(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     updates, calls = SourceOnly.updates, 0
     at_failure: dict[str, Tensor] = {}
 
@@ -315,7 +315,7 @@ def test_a_full_disk_during_a_save_keeps_what_was_there(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(CheckpointError, match="step-4: cannot be written .*No space left on device"):
+        with pytest.raises(CheckpointError, match=r"step-4: cannot be written .*No space left on device"):
             tiny.run(tmp_path / "run")
     run = open_run(tmp_path / "run")
     assert [one.step for one in run.checkpoints()] == [2]

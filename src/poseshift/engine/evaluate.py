@@ -117,7 +117,7 @@ def hits_of(crops: Crops, found: Inferred, *, stride: float, protocol: Protocol,
     keypoints = crops.to_canonical(annotations.keypoints + np.float32(shift))
     maps, weight = heatmaps.encode(
         torch.from_numpy(keypoints),
-        torch.from_numpy(counted),
+        torch.from_numpy(counted.astype(np.uint8)),
         found.map_size,
         stride=stride,
         sigma=2,

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -33,17 +34,17 @@ class StyleNetConfig(BaseModel):
 class Statistics(NamedTuple):
     """Mean and standard deviation of each channel, both ``B×C×1×1``."""
 
-    mean: Tensor
-    std: Tensor
+    mean: Float[Tensor, "B C 1 1"]
+    std: Float[Tensor, "B C 1 1"]
 
 
-def statistics(features: Tensor) -> Statistics:
+def statistics(features: Float[Tensor, "B C h w"]) -> Statistics:
     """Per sample and channel; unbiased variance plus 1e-5 under the root."""
     std = (features.var((2, 3), keepdim=True) + EPSILON).sqrt()
     return Statistics(features.mean((2, 3), keepdim=True), std)
 
 
-def adain(content: Tensor, style: Statistics) -> Tensor:
+def adain(content: Float[Tensor, "B C h w"], style: Statistics) -> Float[Tensor, "B C h w"]:
     """Eq. 1: content features ``B×C×h×w`` given the mean and deviation of a style."""
     own = statistics(content)
     return style.std * (content - own.mean) / own.std + style.mean
@@ -73,7 +74,7 @@ class SmallEncoder(nn.Module):
             ]
         )
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Normalised ``B×3×H×W``, sides a multiple of 4, to the four maps, fine to coarse."""
         maps = []
         for level in self.levels:
@@ -91,7 +92,7 @@ class SmallDecoder(nn.Module):
         self.middle = _Convolution(32, 16)
         self.fine = nn.Sequential(_Convolution(16, 16), _Convolution(16, 3, active=False))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "B 64 h w"]) -> Float[Tensor, "B 3 4*h 4*w"]:
         """Features ``B×64×h×w`` to images ``B×3×4h×4w``."""
         x = F.interpolate(self.coarse(features), scale_factor=2.0, mode="nearest")
         x = F.interpolate(self.middle(x), scale_factor=2.0, mode="nearest")
@@ -113,7 +114,7 @@ class VggEncoder(nn.Module):
         self.layers = nn.Sequential(*layers[: self.taps[-1] + 1])
         self.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Normalised ``B×3×H×W``, sides a multiple of 8, to the four maps, fine to coarse."""
         maps = []
         for index, layer in enumerate(self.layers):
@@ -134,7 +135,7 @@ class VggDecoder(nn.Module):
             _Convolution(128, 128), _Convolution(128, 64), up, _Convolution(64, 64), _Convolution(64, 3, active=False),
         )  # fmt: skip
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "B 512 h w"]) -> Float[Tensor, "B 3 8*h 8*w"]:
         """Features ``B×512×h×w`` to images ``B×3×8h×8w``."""
         out: Tensor = self.layers(features)
         return out
@@ -150,12 +151,17 @@ class StyleNet(nn.Module):
         self.decoder = SmallDecoder() if small else VggDecoder()
         self.channels = self.encoder.channels
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Features ``B×C×h×w`` of the last level."""
         out: Tensor = self.encoder(images)[-1]
         return out
 
-    def stylise(self, content: Tensor, style: Statistics, strength: Tensor) -> Tensor:
+    def stylise(
+        self,
+        content: Float[Tensor, "B 3 H W"],
+        style: Statistics,
+        strength: Float[Tensor, ""] | Float[Tensor, "#B 1 1 1"],
+    ) -> Float[Tensor, "B 3 H W"]:
         """Eq. 2: ``g(η·AdaIN(f(x), style) + (1 - η)·f(x))``, cut to the valid range.
 
         Args:

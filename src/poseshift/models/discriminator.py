@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -20,7 +21,7 @@ class Discriminator(nn.Module):
             layers += [nn.Conv2d(inputs, outputs, 3, 1, 1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers[:-1])
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 1 h w"]:
         """Logits ``B×1×h×w`` of features ``B×C×h×w``; positive says target."""
         logits: Tensor = self.layers(features)
         return logits

@@ -6,6 +6,7 @@ import copy
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from poseshift.batches import View
@@ -37,7 +38,9 @@ class MeanTeacher(nn.Module):
         return self
 
     @torch.no_grad()
-    def pseudo_heatmaps(self, images: list[Tensor], views: tuple[View, ...]) -> Tensor:
+    def pseudo_heatmaps(
+        self, images: list[Float[Tensor, "B 3 H W"]], views: tuple[View, ...]
+    ) -> Float[Tensor, "B K h w"]:
         """Teacher heatmaps ``B×K×h×w`` in the canonical frame, averaged over the views.
 
         Args:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, cast
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -36,8 +37,8 @@ class PoseNetConfig(BaseModel):
 class PoseOutput(NamedTuple):
     """Heatmaps ``B×K×h×w`` (raw, no activation) and the features ``B×C×h×w`` that the last layer reads."""
 
-    heatmaps: Tensor
-    features: Tensor
+    heatmaps: Float[Tensor, "B K h w"]
+    features: Float[Tensor, "B C h w"]
 
 
 class DeconvHead(nn.Module):
@@ -60,7 +61,7 @@ class DeconvHead(nn.Module):
             if isinstance(layer, nn.ConvTranspose2d):
                 nn.init.normal_(layer.weight, std=0.001)
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
+    def forward(self, maps: list[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C h w"]:
         """Features of the heatmaps' stride from the coarsest map."""
         out: Tensor = self.layers(maps[-1])
         return out
@@ -84,7 +85,7 @@ class PyramidHead(nn.Module):
             nn.ReLU(inplace=True),
         )
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
+    def forward(self, maps: list[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C h w"]:
         """Features of the heatmaps' stride from all maps that are not finer."""
         levels = list(zip(maps[self.first :], self.lateral, self.smooth, strict=True))
         finest, lateral, smooth = levels[-1]
@@ -122,7 +123,7 @@ class PoseNet(nn.Module):
         nn.init.zeros_(cast("Tensor", self.final.bias))
         weights.initialise(self.backbone, config.backbone, config.weights)
 
-    def forward(self, images: Tensor) -> PoseOutput:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> PoseOutput:
         """Heatmaps ``B×K×H/stride×W/stride`` of normalised images, and their features."""
         features = self.head(self.backbone(images))
         return PoseOutput(self.final(features), features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from poseshift.batches import TargetBatch
@@ -23,8 +24,8 @@ class StyleBank(nn.Module):
         rows: Target instances; beyond the largest, the first ones stand for all.
     """
 
-    mean: Tensor
-    std: Tensor
+    mean: Float[Tensor, "N C"]
+    std: Float[Tensor, "N C"]
 
     def __init__(self, net: StyleNet, rows: int) -> None:
         super().__init__()
@@ -34,7 +35,7 @@ class StyleBank(nn.Module):
         self.register_buffer("std", torch.ones(self.rows, net.channels))
 
     @torch.no_grad()
-    def fill(self, images: Tensor, ids: Tensor) -> None:
+    def fill(self, images: Float[Tensor, "B 3 H W"], ids: Int[Tensor, " B"]) -> None:
         """Stores the styles of normalised images ``B×3×H×W`` of target rows ``ids``, but for rows beyond the bank."""
         kept = ids < self.rows
         found = statistics(self.net.encode(images[kept]).float())
@@ -53,7 +54,12 @@ class StyleBank(nn.Module):
             self.mean[~seen], self.std[~seen] = self.mean[first].clone(), self.std[first].clone()
 
     @torch.no_grad()
-    def restyle(self, content: Tensor, ids: Tensor, strength: Tensor) -> Tensor:
+    def restyle(
+        self,
+        content: Float[Tensor, "B 3 H W"],
+        ids: Int[Tensor, " B"],
+        strength: Float[Tensor, ""] | Float[Tensor, "#B 1 1 1"],
+    ) -> Float[Tensor, "B 3 H W"]:
         """Eq. 2 with the styles of target rows ``ids``: normalised images ``B×3×H×W`` in and out."""
         row = ids % self.rows
         style = Statistics(self.mean[row, :, None, None], self.std[row, :, None, None])

@@ -6,6 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -20,7 +21,7 @@ class _Reverse(torch.autograd.Function):
         return -ctx.coefficient * gradients[0], None  # type: ignore[attr-defined]
 
 
-def reverse_gradient(x: Tensor, coefficient: float = 1.0) -> Tensor:
+def reverse_gradient(x: Float[Tensor, "*shape"], coefficient: float = 1.0) -> Float[Tensor, "*shape"]:
     """The identity whose gradient is multiplied by ``-coefficient`` (Ganin et al., 2016)."""
     out: Tensor = _Reverse.apply(x, coefficient)
     return out
@@ -31,7 +32,9 @@ def dann_ramp(progress: float, *, steepness: float = 10.0) -> float:
     return 2.0 / (1.0 + math.exp(-steepness * progress)) - 1.0
 
 
-def domain_cross_entropy(source_logits: Tensor, target_logits: Tensor) -> Tensor:
+def domain_cross_entropy(
+    source_logits: Float[Tensor, "_ 1 h w"], target_logits: Float[Tensor, "_ 1 h w"]
+) -> Float[Tensor, ""]:
     """Eq. 6: binary cross-entropy of logits, source labelled 0, target 1, each averaged over its own map and batch."""
     source = F.binary_cross_entropy_with_logits(source_logits, torch.zeros_like(source_logits))
     target = F.binary_cross_entropy_with_logits(target_logits, torch.ones_like(target_logits))

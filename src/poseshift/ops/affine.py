@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -17,12 +18,12 @@ def _exact(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def identity(count: int, *, like: Tensor) -> Tensor:
+def identity(count: int, *, like: Float[Tensor, " ..."]) -> Float[Tensor, "{count} 3 3"]:
     """``count×3×3`` identities of the dtype and device of ``like``."""
     return torch.eye(3, dtype=like.dtype, device=like.device).expand(count, 3, 3)
 
 
-def translation(shift: Tensor) -> Tensor:
+def translation(shift: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B 3 3"]:
     """``B×3×3`` matrices that add ``shift`` (``B×2``, pixels)."""
     matrix = torch.zeros(*shift.shape[:-1], 3, 3, dtype=shift.dtype, device=shift.device)
     matrix.diagonal(dim1=-2, dim2=-1).fill_(1.0)
@@ -30,7 +31,7 @@ def translation(shift: Tensor) -> Tensor:
     return matrix
 
 
-def linear(block: Tensor, *, centre: Tensor) -> Tensor:
+def linear(block: Float[Tensor, "*B 2 2"], *, centre: Float[Tensor, "*#B 2"]) -> Float[Tensor, "*B 3 3"]:
     """``B×3×3`` matrices of the ``B×2×2`` linear map ``block`` about the point ``centre`` (``2`` or ``B×2``)."""
     matrix = torch.zeros(*block.shape[:-2], 3, 3, dtype=block.dtype, device=block.device)
     matrix[..., :2, :2] = block
@@ -40,7 +41,9 @@ def linear(block: Tensor, *, centre: Tensor) -> Tensor:
     return matrix
 
 
-def rotation_shear_scale(angle: Tensor, shear: Tensor, scale: Tensor) -> Tensor:
+def rotation_shear_scale(
+    angle: Float[Tensor, "*B"], shear: Float[Tensor, "*B"], scale: Float[Tensor, "*B"]
+) -> Float[Tensor, "*B 2 2"]:
     """``B×2×2`` linear maps ``R(angle) · scale · Shear_x(shear)``; angles in radians, y pointing down.
 
     The order is that of the published augmentation (``T·R·S·Sh``, section 2.1 of Kim et al.'s code).
@@ -50,14 +53,14 @@ def rotation_shear_scale(angle: Tensor, shear: Tensor, scale: Tensor) -> Tensor:
     return torch.stack(rows, dim=-1).reshape(*scale.shape, 2, 2)
 
 
-def resize(source: tuple[int, int], target: tuple[int, int], *, like: Tensor) -> Tensor:
+def resize(source: tuple[int, int], target: tuple[int, int], *, like: Float[Tensor, " ..."]) -> Float[Tensor, "3 3"]:
     """The ``3×3`` matrix of resizing an image of ``(height, width)`` ``source`` to ``target``."""
     sy, sx = target[0] / source[0], target[1] / source[1]
     rows = [[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2], [0.0, 0.0, 1.0]]
     return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
 
-def invert(matrix: Tensor) -> Tensor:
+def invert(matrix: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3 3"]:
     """Inverses of ``B×3×3`` affine matrices, in closed form (no solver, no host sync)."""
     a, b, c = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 0, 2]
     d, e, f = matrix[..., 1, 0], matrix[..., 1, 1], matrix[..., 1, 2]
@@ -71,13 +74,13 @@ def invert(matrix: Tensor) -> Tensor:
     return torch.stack(rows, dim=-1).reshape(*a.shape, 3, 3)
 
 
-def apply(matrix: Tensor, points: Tensor) -> Tensor:
+def apply(matrix: Float[Tensor, "*B 3 3"], points: Float[Tensor, "*B K 2"]) -> Float[Tensor, "*B K 2"]:
     """Points ``B×K×2`` moved by ``B×3×3`` matrices."""
     with _exact(points):
         return points @ matrix[..., :2, :2].mT + matrix[..., None, :2, 2]
 
 
-def to_cells(matrix: Tensor, stride: float) -> Tensor:
+def to_cells(matrix: Float[Tensor, "*B 3 3"], stride: float) -> Float[Tensor, "*B 3 3"]:
     """The pixel matrix ``B×3×3`` written in cells of a heatmap with ``stride`` pixels a cell."""
     cells = matrix.clone()
     offset = (stride - 1) / 2
@@ -88,7 +91,9 @@ def to_cells(matrix: Tensor, stride: float) -> Tensor:
     return cells
 
 
-def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], *, mode: str = "bilinear") -> Tensor:
+def warp(
+    images: Float[Tensor, "B C H W"], matrix: Float[Tensor, "B 3 3"], size: tuple[int, int], *, mode: str = "bilinear"
+) -> Float[Tensor, "B C {size[0]} {size[1]}"]:
     """Images ``B×C×H×W`` moved by ``matrix`` (``B×3×3``, input to output pixels) onto ``size`` = (height, width).
 
     What comes from outside the input is 0.
@@ -112,7 +117,9 @@ def warp(images: Tensor, matrix: Tensor, size: tuple[int, int], *, mode: str = "
         return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
-def unwarp_heatmaps(heatmaps: Tensor, matrix: Tensor, *, stride: float) -> Tensor:
+def unwarp_heatmaps(
+    heatmaps: Float[Tensor, "B K h w"], matrix: Float[Tensor, "B 3 3"], *, stride: float
+) -> Float[Tensor, "B K h w"]:
     """Heatmaps ``B×K×h×w`` of a view brought back to its canonical frame; ``matrix`` is the view's (``B×3×3``).
 
     The exact inverse in one bilinear resampling. Deviation from the reference code, which warps three times to the
@@ -122,6 +129,8 @@ def unwarp_heatmaps(heatmaps: Tensor, matrix: Tensor, *, stride: float) -> Tenso
     return warp(heatmaps, back, (heatmaps.shape[-2], heatmaps.shape[-1]))
 
 
-def seen_cells(heatmaps: Tensor, matrix: Tensor, *, stride: float) -> Tensor:
+def seen_cells(
+    heatmaps: Float[Tensor, "B K h w"], matrix: Float[Tensor, "B 3 3"], *, stride: float
+) -> Float[Tensor, "B 1 h w"]:
     """How much of each canonical cell a view shows, ``B×1×h×w`` in [0, 1], for maps of the size of ``heatmaps``."""
     return unwarp_heatmaps(torch.ones_like(heatmaps[:, :1]), matrix, stride=stride)

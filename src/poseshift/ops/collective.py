@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
@@ -28,7 +29,7 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-def mean(x: Tensor) -> Tensor:
+def mean(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Mean of ``x`` over processes, with a gradient; every process must hold the same shape."""
     if processes() == 1:
         return x
@@ -37,7 +38,7 @@ def mean(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def gather(x: Tensor) -> Tensor:
+def gather(x: Shaped[Tensor, " _ *rest"]) -> Shaped[Tensor, " _ *rest"]:
     """``x`` of all processes joined along the first axis, without a gradient; shapes must agree."""
     if processes() == 1:
         return x

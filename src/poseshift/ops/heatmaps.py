@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 Convention = Literal["exact", "published_human", "published_animal"]
@@ -30,7 +31,9 @@ def _gaussian(centre: Tensor, length: int, sigma: float, window: int | None) -> 
     return curve if window is None else curve * (distance.abs() <= window)
 
 
-def draw(centres: Tensor, size: tuple[int, int], sigma: float, *, window: int | None = None) -> Tensor:
+def draw(
+    centres: Float[Tensor, "B K 2"], size: tuple[int, int], sigma: float, *, window: int | None = None
+) -> Float[Tensor, "B K h w"]:
     """Gaussians of peak 1 about ``centres`` (``B×K×2``, cells) on maps ``B×K×h×w``, cut to a square ±``window``."""
     height, width = size
     columns = _gaussian(centres[..., 0], width, sigma, window)
@@ -39,14 +42,14 @@ def draw(centres: Tensor, size: tuple[int, int], sigma: float, *, window: int | 
 
 
 def encode(
-    keypoints: Tensor,
-    visible: Tensor,
+    keypoints: Float[Tensor, "B K 2"],
+    visible: Real[Tensor, "B K"] | Bool[Tensor, "B K"],
     size: tuple[int, int],
     *,
     stride: float,
     sigma: float,
     convention: Convention = "exact",
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K"]]:
     """Target heatmaps of keypoints.
 
     Args:
@@ -80,7 +83,7 @@ def encode(
     return torch.where(counts[..., None, None], maps, torch.zeros_like(maps)), counts.to(maps.dtype)
 
 
-def peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+def peaks(heatmaps: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
     """Cells (``B×K×2``, x then y) and values (``B×K``) of the maxima; without a positive value the cell is (0, 0)."""
     width = heatmaps.shape[-1]
     values, index = heatmaps.flatten(-2).max(-1)
@@ -88,7 +91,9 @@ def peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     return cells * (values > 0).unsqueeze(-1), values
 
 
-def decode(heatmaps: Tensor, *, stride: float, subpixel: bool = True) -> tuple[Tensor, Tensor]:
+def decode(
+    heatmaps: Float[Tensor, "B K h w"], *, stride: float, subpixel: bool = True
+) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
     """Keypoints of heatmaps, to a fraction of a cell.
 
     Around the maximum a parabola is laid through the logarithms of three neighbours, separately along x and y, which is
@@ -130,7 +135,7 @@ def _parabola_shift(heatmaps: Tensor, cells: Tensor) -> Tensor:
     return torch.stack(shifts, -1)
 
 
-def rectify(heatmaps: Tensor, sigma: float) -> Tensor:
+def rectify(heatmaps: Float[Tensor, "B K h w"], sigma: float) -> Float[Tensor, "B K h w"]:
     """Operator R of Eq. 5: each map ``B×K×h×w`` becomes a Gaussian of peak 1 at its maximum, cut to a square ±3σ."""
     cells, _ = peaks(heatmaps)
     return draw(cells, (heatmaps.shape[-2], heatmaps.shape[-1]), sigma, window=round(3 * sigma))

@@ -8,19 +8,20 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from poseshift.ops import collective
 
 
-def entropy(probabilities: Tensor, dim: int = -1) -> Tensor:
+def entropy(probabilities: Float[Tensor, " ..."], dim: int = -1) -> Float[Tensor, " ..."]:
     """``-Σ p·log p`` over ``dim``, in nats; 0·log 0 counts as 0, with a gradient of 0 where a softmax underflows."""
     floor = torch.finfo(probabilities.dtype).tiny
     total: Tensor = -torch.special.xlogy(probabilities, probabilities.clamp(min=floor)).sum(dim)
     return total
 
 
-def released_certainty(heatmaps: Tensor) -> Tensor:
+def released_certainty(heatmaps: Float[Tensor, "B K h w"]) -> Float[Tensor, ""]:
     """Eq. 7 as released: entropies of the softmax of row means and column means, each divided by ``h·w``.
 
     Numerically inert: the mean over a row of a σ = 2 peak is at most 0.08, so its softmax stays uniform
@@ -32,13 +33,15 @@ def released_certainty(heatmaps: Tensor) -> Tensor:
     return (rows + columns) / cells
 
 
-def released_diversity(heatmaps: Tensor) -> Tensor:
+def released_diversity(heatmaps: Float[Tensor, "B K h w"]) -> Float[Tensor, ""]:
     """Eq. 8 as released: entropy of the softmax of the batch-mean heatmap, divided by ``h·w``."""
     mean = collective.mean(heatmaps.mean(0))
     return entropy(mean.flatten(-2).softmax(-1)).mean() / mean[0].numel()
 
 
-def certainty(heatmaps: Tensor, *, inverse_temperature: float, weight: Tensor | None = None) -> Tensor:
+def certainty(
+    heatmaps: Float[Tensor, "B K h w"], *, inverse_temperature: float, weight: Float[Tensor, "B K"] | None = None
+) -> Float[Tensor, ""]:
     """Eq. 7 made effective: entropies of the softmax of row and column **maxima**, each divided by ``ln`` of its bins.
 
     Args:
@@ -56,7 +59,7 @@ def certainty(heatmaps: Tensor, *, inverse_temperature: float, weight: Tensor | 
     return total.mean() if weight is None else (total * weight).sum() / weight.sum().clamp(min=1.0)
 
 
-def diversity(heatmaps: Tensor, *, inverse_temperature: float) -> Tensor:
+def diversity(heatmaps: Float[Tensor, "B K h w"], *, inverse_temperature: float) -> Float[Tensor, ""]:
     """Eq. 8 on mean probabilities (SHOT's form): entropy of the batch mean of softmaxed maps, over ``ln(h·w)``.
 
     In [0, 1]: 0 where all maps are the same spike, 1 where their mean is flat.
@@ -66,7 +69,7 @@ def diversity(heatmaps: Tensor, *, inverse_temperature: float) -> Tensor:
     return entropy(mean).mean() / math.log(mean.shape[-1])
 
 
-def gradient_norm(loss: Tensor, heatmaps: Tensor) -> Tensor:
+def gradient_norm(loss: Float[Tensor, ""], heatmaps: Float[Tensor, "B K h w"]) -> Float[Tensor, ""]:
     """Norm of ``∂loss/∂heatmaps``, for measuring how much a term moves."""
     (gradient,) = torch.autograd.grad(loss, heatmaps, retain_graph=True)
     norm: Tensor = gradient.norm()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from poseshift.batches import View
@@ -12,7 +13,7 @@ from poseshift.draws import Draws
 from poseshift.ops import affine, collective, heatmaps
 
 
-def top_fraction(peaks: Tensor, fraction: float) -> Tensor:
+def top_fraction(peaks: Float[Tensor, "B K"], fraction: float) -> Float[Tensor, "B K"]:
     """Mask ``B×K`` of the peaks strictly above the ``⌊(1 - fraction)·N⌋``-th smallest of the global batch (float 0/1).
 
     With ``fraction`` 0.5 that is the reference's ``kthvalue(⌊.5·B·K⌋)``; 1 keeps all.
@@ -25,7 +26,9 @@ def top_fraction(peaks: Tensor, fraction: float) -> Tensor:
     return (peaks > threshold).to(peaks.dtype)
 
 
-def choose_confident(peaks: Tensor, *, threshold: float, probability: float, draws: Tensor) -> tuple[Tensor, Tensor]:
+def choose_confident(
+    peaks: Float[Tensor, "B K"], *, threshold: float, probability: float, draws: Float[Tensor, "B K+1"]
+) -> tuple[Int[Tensor, " B"], Bool[Tensor, " B"]]:
     """One confident keypoint a sample, and whether to hide it.
 
     Args:
@@ -43,8 +46,15 @@ def choose_confident(peaks: Tensor, *, threshold: float, probability: float, dra
 
 
 def occlude(
-    images: Tensor, matrix: Tensor, points: Tensor, chosen: Tensor, mask: Tensor, *, side: int, draws: Tensor
-) -> Tensor:
+    images: Float[Tensor, "B 3 H W"],
+    matrix: Float[Tensor, "B 3 3"],
+    points: Float[Tensor, "B K 2"],
+    chosen: Int[Tensor, " B"],
+    mask: Bool[Tensor, " B"],
+    *,
+    side: int,
+    draws: Float[Tensor, "B 2"],
+) -> Float[Tensor, "B 3 H W"]:
     """Pastes a patch of the same image over one keypoint of each masked sample.
 
     The patch is an axis-aligned square in the view, centred at the image of the keypoint under the view's matrix and
@@ -78,8 +88,15 @@ def occlude(
 
 
 def occlude_confident(
-    view: View, pseudo: Tensor, draws: Draws, *, stride: float, threshold: float, probability: float, side: float
-) -> Tensor:
+    view: View,
+    pseudo: Float[Tensor, "B K h w"],
+    draws: Draws,
+    *,
+    stride: float,
+    threshold: float,
+    probability: float,
+    side: float,
+) -> Float[Tensor, "B 3 H W"]:
     """The student's images ``B×3×H×W`` with a patch over one confident keypoint of some samples.
 
     Args:
