@@ -6,7 +6,6 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -164,32 +163,9 @@ def _print_result(result: dict[str, Any]) -> None:
         if counted in part
     }
     data = f"{result['data']} {result['split'] or ''}".strip()
-    _print_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows)
+    from poseshift.apps.tables import text_table
 
-
-def _print_table(title: str, rows: Mapping[str, dict[str, Any]]) -> None:
-    """One line for each named result, in plain columns that fit 80 characters for the usual groups."""
-    groups = list(next(iter(rows.values()))["groups"])
-    head = ["", *groups, "mean", "95 %"]
-    lines = [
-        [
-            name,
-            *(_number(row["groups"][group]) for group in groups),
-            _number(row["pck@0.05"]),
-            "–".join(map(_number, row["interval"])),
-        ]
-        for name, row in rows.items()
-    ]
-    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
-    print(title)
-    for line in [head, *lines]:
-        first, *numbers = line
-        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
-        print(" ".join([first.ljust(widths[0]), *cells]))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+    print(text_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows))
 
 
 @app.command()
@@ -256,10 +232,11 @@ def demo(
     """
     from poseshift.apps.demo import demo as run_demo
     from poseshift.apps.demo import spread
+    from poseshift.apps.tables import text_table
 
     found = run_demo(out, quick=quick, seed=seed, quiet=quiet, say=lambda line: print(line, flush=True))
     title = "PCK@0.05 (%) on held-out target images, visible keypoints"
-    _print_table(title, {name: result["visible"] for name, result in found.results.items()})
+    print(text_table(title, {name: result["visible"] for name, result in found.results.items()}))
     if not quick and (line := spread()):
         print(line)
     print(f"report: {found.report}\nsummary: {out / 'summary.json'}\n{found.summary['seconds']:.0f} s")
