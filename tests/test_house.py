@@ -229,15 +229,14 @@ def cpu_seconds(*arguments: str, cwd: Path) -> float:
 
 
 @pytest.mark.parametrize(
-    ("script", "seconds"),
+    ("script", "times"),
     [
-        pytest.param("import poseshift", 0.2, id="import"),
-        pytest.param("import sys; sys.argv[1:] = ['--help']; from poseshift.cli import main; main()", 0.5, id="help"),
+        pytest.param("import poseshift", 10, id="import"),
+        pytest.param("import sys; sys.argv[1:] = ['--help']; from poseshift.cli import main; main()", 25, id="help"),
     ],
 )
-def test_quick_to_start(script: str, seconds: float, tmp_path: Path) -> None:
-    if "cli" in script and not (PACKAGE / "cli.py").exists():
-        pytest.skip("no command line yet")
+def test_quick_to_start(script: str, times: float, tmp_path: Path) -> None:
+    """0.2 s and 0.5 s where a bare interpreter starts in 0.02 s; the ratio, since machines and their load differ."""
     lines = [
         "import atexit, sys",
         "atexit.register(lambda: print('TORCH' if 'torch' in sys.modules else 'NO TORCH'))",
@@ -246,7 +245,7 @@ def test_quick_to_start(script: str, seconds: float, tmp_path: Path) -> None:
     done = python("-c", "\n".join(lines), cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1] == "NO TORCH"
-    assert cpu_seconds("-c", script, cwd=tmp_path) < seconds
+    assert cpu_seconds("-c", script, cwd=tmp_path) < times * cpu_seconds("-c", "pass", cwd=tmp_path)
 
 
 def committed_files() -> list[Path]:

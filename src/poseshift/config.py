@@ -26,6 +26,10 @@ else:
     MethodConfigs = Annotated[Union[tuple(method.Config for method in METHODS.values())], Field(discriminator="name")]  # noqa: UP007
 
 
+PARENTS = ("init", "style")
+"""Fields of :class:`RunConfig` that name a parent run."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

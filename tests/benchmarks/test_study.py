@@ -46,7 +46,7 @@ def script(name: str) -> ModuleType:
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(RECIPE))
+    path.write_text(yaml.safe_dump(RECIPE, sort_keys=False))
     return path
 
 

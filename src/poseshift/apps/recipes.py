@@ -11,12 +11,11 @@ from typing import Any
 import yaml
 
 from poseshift import config
-from poseshift.config import RunConfig
+from poseshift.config import PARENTS, RunConfig
 from poseshift.engine.run import Run
 from poseshift.engine.train import train
 from poseshift.errors import ConfigError
 
-PARENTS = ("init", "style")
 KEYS = ("common", "stages", "study")
 SET = "--set"
 SINGLE = "a single run is for `poseshift train`"

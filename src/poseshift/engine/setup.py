@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from poseshift.config import DataConfig, RunConfig
+from poseshift.config import PARENTS, DataConfig, RunConfig
 from poseshift.data import sources
 from poseshift.data.crops import Crops
 from poseshift.engine import checkpoint
@@ -23,7 +23,7 @@ from poseshift.models.adain import StyleNet
 from poseshift.models.pose_net import PoseNet
 from poseshift.types import Annotations, Skeleton
 
-INIT, STYLE = "init", "style"
+INIT, STYLE = PARENTS
 LABELS, ORACLE = "uses_target_labels", "yes: oracle"
 
 

@@ -22,7 +22,7 @@ _DOMAINS = tuple(FIGURE_DOMAINS)
 
 
 def test_the_domains_of_both_kinds_are_named_alike() -> None:
-    assert tuple(FIGURE_DOMAINS) == tuple(QUADRUPED_DOMAINS) == ("source", "random", "easy", "middle", "hard")
+    assert tuple(FIGURE_DOMAINS) == tuple(QUADRUPED_DOMAINS) == ("source", "random", "plain", "easy", "middle", "hard")
 
 
 @BOTH

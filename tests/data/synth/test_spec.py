@@ -28,7 +28,7 @@ def test_no_split_is_train_and_a_path_will_do() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("nowhere", "unknown domain 'nowhere'.*known: source, random, easy, middle, hard"),
+        ("nowhere", "unknown domain 'nowhere'.*known: source, random, plain, easy, middle, hard"),
         ("", "unknown domain ''"),
         ("source,size=3", "unknown option 'size'.*known: count, side, seed"),
         ("source,count", "no whole number"),

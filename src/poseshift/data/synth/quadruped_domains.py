@@ -145,7 +145,9 @@ def _domain(name: str, look: Look, *, geometry: str, shape: Mapping[str, Range],
 QUADRUPED_DOMAINS: dict[str, Domain] = {
     "source": _domain("source", looks.PLAIN, geometry="source", shape=_SHAPE, camera=_CAMERA),
     "random": _domain("random", looks.RANDOM, geometry="source", shape=_SHAPE, camera=_CAMERA),
+    "plain": _domain("plain", looks.PLAIN, geometry="plain", shape=_SHAPE, camera=_CAMERA),
     "easy": _domain("easy", looks.EASY, geometry="easy", shape=_EASY_SHAPE, camera=_EASY_CAMERA),
     "middle": _domain("middle", looks.MIDDLE, geometry="middle", shape=_MIDDLE_SHAPE, camera=_MIDDLE_CAMERA),
     "hard": _domain("hard", looks.HARD, geometry="hard", shape=_HARD_SHAPE, camera=_HARD_CAMERA),
 }
+"""``source`` and ``random`` are sources for photographs; ``plain`` to ``easy``, ``middle`` or ``hard`` is the pair."""
