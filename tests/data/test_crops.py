@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from poseshift.data import formats
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.data.images import ImageFiles
 from poseshift.errors import DataError
@@ -111,3 +113,16 @@ def test_crops_travel_to_a_worker(tmp_path: Path) -> None:
     crops = Crops(annotations(tmp_path), CropConfig(), size=SIZE, margin=3)
     again = ForkingPickler.loads(ForkingPickler.dumps(crops))
     assert (again[1].crop == crops[1].crop).all()
+
+
+def test_shared_crops_are_decoded_once() -> None:
+    annotations = formats.read("figures:plain,side=48,count=3")
+    store: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    first = Crops(annotations, CropConfig(boxes="whole"), size=32, cache_bytes=10**6)
+    first.share(store, "figures 32")
+    shown = first[1].crop
+    other = Crops(annotations, CropConfig(boxes="whole"), size=32, cache_bytes=10**6)
+    other.share(store, "figures 32")
+    assert other.filled is not None
+    assert other.filled.tolist() == [False, True, False]
+    assert other[1].crop.data_ptr() == shown.data_ptr()

@@ -13,6 +13,7 @@ import yaml
 from poseshift import config
 from poseshift.config import PARENTS, RunConfig
 from poseshift.engine.run import Run
+from poseshift.engine.setup import CropStore
 from poseshift.engine.train import train
 from poseshift.errors import ConfigError
 
@@ -83,5 +84,6 @@ def preset(name: str) -> Recipe:
 def train_stages(recipe: Recipe, out: Path, *, command: str, quiet: bool = False) -> Iterator[tuple[str, Run]]:
     """Trains every stage in turn into ``out/<stage>``; finished ones are skipped, an unfinished one goes on."""
     settings = {name: recipe.stage(name, out) for name in recipe.stages}
+    store: CropStore = {}
     for name, stage in settings.items():
-        yield name, train(stage, out / name, command=command, quiet=quiet)
+        yield name, train(stage, out / name, command=command, quiet=quiet, store=store)

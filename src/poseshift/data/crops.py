@@ -76,6 +76,14 @@ class Crops(Dataset[Item]):
         self.cache = _shared(len(annotations), side, side, 3, dtype=torch.uint8) if fits else None
         self.filled = _shared(len(annotations), dtype=torch.bool) if fits else None
 
+    def share(self, store: dict[str, tuple[Tensor, Tensor]], key: str) -> None:
+        """Takes the decoded crops that ``store`` has under ``key``, else leaves its own there: decoded once for all.
+
+        The caller answers for ``key``: data, crop, size and margin.
+        """
+        if self.cache is not None and self.filled is not None:
+            self.cache, self.filled = store.setdefault(key, (self.cache, self.filled))
+
     def __len__(self) -> int:
         return len(self.annotations)
 

@@ -15,14 +15,14 @@ from poseshift.types import Annotations, Skeleton
 log = logging.getLogger(__name__)
 
 
-def read(spec: str, *, split: str | None = None, limit: int | None = None) -> Annotations:
-    """The annotations of ``FORMAT:PATH``, at most ``limit`` of them.
+def read(spec: str, *, split: str | None = None, limit: int | None = None, labelled: bool = True) -> Annotations:
+    """The annotations of ``FORMAT:PATH``, at most ``limit`` of them; without ``labelled``, no label is looked at.
 
     Raises:
         UsageError: Unknown format or split.
         DataError: Nothing to read, or files that do not fit.
     """
-    annotations = formats.read(spec, split=split)
+    annotations = formats.read(spec, split=split) if labelled else formats.read_unlabelled(spec, split=split)
     if limit is not None:
         annotations = annotations.select(np.arange(min(limit, len(annotations))))
     if not len(annotations):

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
+from poseshift.batches import Batch
 from poseshift.config import PARENTS, DataConfig, RunConfig
 from poseshift.data import sources
 from poseshift.data.crops import Crops
@@ -22,6 +24,9 @@ from poseshift.methods.base import Context, Method
 from poseshift.models.adain import StyleNet
 from poseshift.models.pose_net import PoseNet
 from poseshift.types import Annotations, Skeleton
+
+CropStore = dict[str, tuple[Tensor, Tensor]]
+"""Decoded crops that the stages of one recipe share, by what they were cut from."""
 
 INIT, STYLE = PARENTS
 LABELS, ORACLE = "uses_target_labels", "yes: oracle"
@@ -43,6 +48,16 @@ class Data:
         named = {"source": self.source, "target": self.target, "validation": self.validation, "monitor": self.monitor}
         return {name: sources.fingerprint(crops.annotations) for name, crops in named.items() if crops is not None}
 
+    def images_of(self, batch: Batch, *, count: int = 4) -> list[str]:
+        """Names of the first images of each stream of a batch."""
+        streams = {"source": self.source, "target": self.target}
+        return [
+            crops.annotations[int(row)].key
+            for name, crops in streams.items()
+            if crops is not None and batch.has(name)
+            for row in (batch.source if name == "source" else batch.target).ids[:count]
+        ]
+
     @property
     def notes(self) -> dict[str, str]:
         """What each reader wants a report to say."""
@@ -54,37 +69,39 @@ class Data:
         }
 
 
-def data_of(config: RunConfig) -> Data:
+def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
     """Reads the data; the target's labels are dropped here, before anything else sees them.
 
     Raises:
         ConfigError: A data set that the method needs is not named.
         DataError: Data that cannot be read, or skeletons that do not fit.
     """
-    needs = config.method.needs
+    needs, store = config.method.needs, {} if store is None else store
     for name in sorted(needs):
         if getattr(config, name) is None:
             raise ConfigError(
                 f"{name}: the method {config.method.name!r} needs it; give `{name}: {{data: FORMAT:PATH}}`"
             )
     source = _read(config.source) if config.source else None
-    target = _read(config.target) if config.target else None
+    target = _read(config.target, labelled=False) if config.target else None
     skeleton = _skeleton(config, source, target)
     margin = round(config.margin * config.input_size)
     if source is not None and config.source is not None:
         mapping = {**config.source.mapping, **(config.target.mapping if config.target else {})}
         source = sources.to_skeleton(source, skeleton, mapping, origin=config.source.data)
     return Data(
-        source=_crops(source, config.source, config, margin) if "source" in needs else None,
-        target=_crops(_unlabelled(target, config.target), config.target, config, margin) if "target" in needs else None,
+        source=_crops(source, config.source, config, margin, store) if "source" in needs else None,
+        target=_crops(_unlabelled(target, config.target), config.target, config, margin, store)
+        if "target" in needs
+        else None,
         validation=_held_out(config.validation, config, skeleton),
         monitor=_held_out(config.monitor, config, skeleton),
         skeleton=skeleton,
     )
 
 
-def _read(config: DataConfig) -> Annotations:
-    return sources.read(config.data, split=config.split, limit=config.limit)
+def _read(config: DataConfig, *, labelled: bool = True) -> Annotations:
+    return sources.read(config.data, split=config.split, limit=config.limit, labelled=labelled)
 
 
 def _skeleton(config: RunConfig, source: Annotations | None, target: Annotations | None) -> Skeleton:
@@ -107,10 +124,14 @@ def _unlabelled(target: Annotations | None, config: DataConfig | None) -> Annota
     return target.without_labels()
 
 
-def _crops(annotations: Annotations | None, data: DataConfig | None, config: RunConfig, margin: int) -> Crops | None:
+def _crops(
+    annotations: Annotations | None, data: DataConfig | None, config: RunConfig, margin: int, store: CropStore
+) -> Crops | None:
     if annotations is None or data is None:
         return None
-    return Crops(annotations, data, size=config.input_size, margin=margin, cache_bytes=config.cache_mib * 2**20)
+    crops = Crops(annotations, data, size=config.input_size, margin=margin, cache_bytes=config.cache_mib * 2**20)
+    crops.share(store, f"{data.model_dump_json(exclude={'mapping'})} {config.input_size} {margin}")
+    return crops
 
 
 def _held_out(data: DataConfig | None, config: RunConfig, skeleton: Skeleton) -> Crops | None:

@@ -16,7 +16,6 @@ from lightning_fabric import Fabric
 
 from poseshift.batches import Batch
 from poseshift.config import RunConfig, parse
-from poseshift.data.crops import Crops
 from poseshift.data.images import Quarantine
 from poseshift.data.loaders import Batches, Share, Views
 from poseshift.draws import generator
@@ -33,7 +32,14 @@ from poseshift.methods.base import Method, Update
 log = logging.getLogger(__name__)
 
 
-def train(config: RunConfig | Mapping[str, Any], out: str | Path, *, command: str = "", quiet: bool = False) -> Run:
+def train(
+    config: RunConfig | Mapping[str, Any],
+    out: str | Path,
+    *,
+    command: str = "",
+    quiet: bool = False,
+    store: setup.CropStore | None = None,
+) -> Run:
     """Trains one run, or goes on with it: the same call on an unfinished folder resumes from its last checkpoint.
 
     Args:
@@ -41,6 +47,7 @@ def train(config: RunConfig | Mapping[str, Any], out: str | Path, *, command: st
         out: The run folder.
         command: Noted in the manifest.
         quiet: No progress bar.
+        store: Decoded crops to share with other runs of this process on the same data.
 
     Returns:
         The finished run.
@@ -61,13 +68,22 @@ def train(config: RunConfig | Mapping[str, Any], out: str | Path, *, command: st
     if existing is not None and existing.finished:
         log.info("%s is finished already", path)
         return existing
-    return Session(settings, path, existing, command=command, quiet=quiet).run_to_end()
+    return Session(settings, path, existing, command=command, quiet=quiet, store=store).run_to_end()
 
 
 class Session:
     """One process's work on one run."""
 
-    def __init__(self, config: RunConfig, path: Path, existing: Run | None, *, command: str, quiet: bool) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        path: Path,
+        existing: Run | None,
+        *,
+        command: str,
+        quiet: bool,
+        store: setup.CropStore | None = None,
+    ) -> None:
         self.config = config
         device = devices.choose(config.device)
         self.fabric = Fabric(
@@ -76,7 +92,7 @@ class Session:
             precision=config.precision,
         )
         self.fabric.launch()
-        self.data = setup.data_of(config)
+        self.data = setup.data_of(config, store)
         self.quiet = quiet
         try:
             self.run = setup.with_same_data(existing, self.data) if existing else self._create(path, command)
@@ -253,22 +269,9 @@ class Session:
             "the gradient"
         ]
         raise TrainingError(
-            f"step {step}: {', '.join(bad)} not finite ({values}); images: {', '.join(self._images(batch))}; "
+            f"step {step}: {', '.join(bad)} not finite ({values}); images: {', '.join(self.data.images_of(batch))}; "
             "nothing was stepped or saved: lower optimiser.rate, set gradient_clip, or look at these images"
         )
-
-    def _images(self, batch: Batch) -> list[str]:
-        """Names of the first images of each stream of a batch."""
-        rows: list[tuple[Crops | None, torch.Tensor | None]] = [
-            (self.data.source, batch.source.ids if batch.has("source") else None),
-            (self.data.target, batch.target.ids if batch.has("target") else None),
-        ]
-        return [
-            crops.annotations[int(row)].key
-            for crops, ids in rows
-            if crops is not None and ids is not None
-            for row in ids[:4]
-        ]
 
     def save(self, step: int) -> None:
         """Scores the checkpoint without target labels, writes it, moves the pointers, removes old ones."""

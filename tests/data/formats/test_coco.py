@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from poseshift.data.formats import coco, read, write
+from poseshift.data.formats import coco, read, read_unlabelled, write
 from poseshift.data.images import ImageFiles
 from poseshift.data.skeletons import COCO17, from_names
 from poseshift.errors import DataError, FormatError
@@ -307,3 +307,15 @@ def test_real_samples_in_folders_need_them_named(shared_data: Path) -> None:
     path = shared_data / "samples/coco_style_h36m/h36m_coco.json"
     with pytest.raises(DataError, match=r"4 of 4 images have no file.*h36m_coco\.json@FOLDER"):
         coco.read(str(path))
+
+
+def test_as_a_target_no_label_is_looked_at(document: Document, save: Callable[..., str]) -> None:
+    """Every instance but crowds is kept, a NaN among its labels is not even found; the names stay for matching."""
+    document["annotations"][0]["keypoints"] = [float("nan")] * 5
+    data = read_unlabelled(f"coco:{save(document)}")
+    assert len(data) == 3
+    assert data.skeleton.keypoints == tuple(NAMES)
+    assert not data.visible.any()
+    for category in document["categories"]:
+        del category["keypoints"]
+    assert len(read_unlabelled(f"coco:{save(document)}").skeleton) == 0

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poseshift.data.boxes import SizedImages
 from poseshift.data.synth import FIGURE_DOMAINS, QUADRUPED_DOMAINS, figures, quadrupeds
 from poseshift.errors import DataError, UsageError
 from poseshift.types import Annotations, Images
@@ -138,3 +139,10 @@ def test_what_cannot_be_is_refused(draw: Callable[..., Annotations], options: di
 def test_an_image_that_is_not_there(draw: Callable[..., Annotations], index: int) -> None:
     with pytest.raises(DataError, match=r"expected 0\.\.3"):
         draw(count=4).images.read(index)
+
+
+def test_the_size_is_known_without_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = figures("source", count=2, side=40).images
+    monkeypatch.setattr(type(images), "read", None)
+    assert isinstance(images, SizedImages)
+    assert images.size(1) == (40, 40)

@@ -6,6 +6,7 @@ stands at the head of each format's module. No format imports torch.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Protocol
 
@@ -70,6 +71,17 @@ def read(spec: str, *, split: str | None = None, **options: bool) -> Annotations
     """
     name, path = _parse(spec)
     return FORMATS[name].read(path, split=split, **options)
+
+
+def read_unlabelled(spec: str, *, split: str | None = None) -> Annotations:
+    """As :func:`read`, but no label is looked at where the format can tell instances without (``labelled=False``).
+
+    The names of the keypoints stay, so that a source can be matched to them; they are no labels.
+    """
+    name, path = _parse(spec)
+    reader = FORMATS[name].read
+    options = {"labelled": False} if "labelled" in inspect.signature(reader).parameters else {}
+    return reader(path, split=split, **options)
 
 
 def write(annotations: Annotations, spec: str) -> None:

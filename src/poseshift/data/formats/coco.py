@@ -7,11 +7,10 @@
 * ``file.json@FOLDER`` where the images are elsewhere (``FOLDER`` relative to the working directory or to the file);
 * a folder with exactly one JSON file, or, with a split, exactly one ``annotations/*_{split}*.json``.
 
-Coordinates are taken as they are: **0-indexed pixels**, (0, 0) the centre of the top-left pixel. ``bbox`` is x, y,
-width, height and becomes corners; an instance without one gets a row of NaN. Crowds and instances without a labelled
-keypoint are left out, and counted in the note. A keypoint with v = 0 is stored as 0, 0 whatever stands in the file. All
-categories in use must name the same keypoints. A skeleton that is known by its names gets its known groups; else groups
-and flip pairs come from the names. Instances of one image are one group, unless the annotation names a ``group``.
+Coordinates are taken as they are: **0-indexed pixels**, (0, 0) the centre of the top-left pixel. An instance without a
+``bbox`` gets a row of NaN. Crowds and instances without a labelled keypoint are left out, and counted in the note; of a
+target, crowds alone, since its labels are not looked at. All categories in use must name the same keypoints, from whose
+names groups and flip pairs come. Instances of one image are one group, unless the annotation names a ``group``.
 """
 
 from __future__ import annotations
@@ -114,14 +113,13 @@ def _skeleton(file: Path, categories: Sequence[dict[str, Any]]) -> Skeleton:
         raise FormatError(
             f"{str(file)!r}: no category names its keypoints; expected categories[].keypoints, a list of names"
         )
-    first, names = categories[0], lists[0]
-    edges = [tuple(edge) for edge in first.get("skeleton") or []]
+    edges = [tuple(edge) for edge in categories[0].get("skeleton") or []]
     if any(len(edge) != 2 or not all(isinstance(end, int) for end in edge) for edge in edges):
         raise FormatError(f"{str(file)!r}: categories[].skeleton must hold pairs of indices; found {edges}")
     base = 0 if any(0 in edge for edge in edges) else 1
-    name = str(first.get("name")) if len(categories) == 1 else file.stem
-    skeleton = known_or_new(name, names, edges=[(a - base, b - base) for a, b in edges])
-    sigmas = first.get("sigmas")
+    name = str(categories[0].get("name")) if len(categories) == 1 else file.stem
+    skeleton = known_or_new(name, lists[0], edges=[(a - base, b - base) for a, b in edges])
+    sigmas = categories[0].get("sigmas")
     return replace(skeleton, sigmas=tuple(float(s) for s in sigmas)) if sigmas else skeleton
 
 
@@ -135,7 +133,7 @@ def _refuse(file: Path, rows: list[dict[str, Any]], bad: npt.ArrayLike, what: st
 def _keypoints(file: Path, rows: list[dict[str, Any]], count: int) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
     """``N×K×2`` coordinates and ``N×K`` visibility; the file may hold flat lists or lists of triples."""
     lists = [row["keypoints"] for row in rows]
-    nested = isinstance(lists[0], list) and isinstance(lists[0][0], list)
+    nested = isinstance(lists[0], list) and isinstance(next(iter(lists[0]), None), list)
     lengths = np.array([len(values) if isinstance(values, list) else -1 for values in lists])
     _refuse(file, rows, lengths != count * (1 if nested else 3), f"has not {count} keypoints of x, y, v; correct it")
     try:
@@ -182,22 +180,21 @@ def _image_files(file: Path, rows: list[dict[str, Any]], folder: Path | None, al
 
 def _labelled(row: dict[str, Any]) -> bool:
     """Whether an annotation has a keypoint with v > 0; keypoints of a wrong kind count, to be named later."""
-    values = row.get("keypoints")
+    values = row.get("keypoints", [])
     if not isinstance(values, list) or not values:
-        return values is not None and values != []
+        return values not in (None, [])
     return isinstance(values[0], list) or any(values[2::3])
 
 
-def _kept(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """The annotations that are no crowd and have a labelled keypoint, and a sentence about the others."""
+def _kept(rows: list[dict[str, Any]], labelled: bool) -> tuple[list[dict[str, Any]], str]:
+    """The annotations that are no crowd and, if asked for, have a labelled keypoint; a sentence about the others."""
     single = [row for row in rows if not row.get("iscrowd")]
-    kept = [row for row in single if _labelled(row)]
+    kept = [row for row in single if not labelled or _labelled(row)]
     crowds, bare = len(rows) - len(single), len(single) - len(kept)
     return kept, f"Left out: {crowds} crowds, {bare} instances without a labelled keypoint." if crowds or bare else ""
 
 
 def _image_index(file: Path, images: list[dict[str, Any]], rows: list[dict[str, Any]]) -> IntArray:
-    """``N`` positions of the annotations' images."""
     number = {key: i for i, key in enumerate(_ids(images, "id", "image", file))}
     if len(number) != len(images):
         raise FormatError(
@@ -213,13 +210,14 @@ def _image_index(file: Path, images: list[dict[str, Any]], rows: list[dict[str, 
     return np.array(index, np.int64)
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read COCO keypoints.
 
     Args:
         path: See above.
         split: Which file of a folder; None where the path names the file.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it no label is looked at: every instance but crowds is kept, its keypoints not labelled.
 
     Raises:
         DataError: A file, a folder or an image is missing, or an annotation's image is not listed.
@@ -227,10 +225,10 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     """
     file, folder = _locate(path, split)
     content = _load(file)
-    rows, note = _kept(content["annotations"])
+    rows, note = _kept(content["annotations"], labelled)
     if not rows:
         raise DataError(
-            f"{str(file)!r} has no instance with a labelled keypoint. {note} Use images:FOLDER for unlabelled images"
+            f"{str(file)!r} has no instance{' with a labelled keypoint' * labelled}. {note} Use images:FOLDER instead"
         )
     by_id = {category.get("id"): category for category in content["categories"]}
     used = _ids(rows, "category_id", "annotation", file)
@@ -238,9 +236,12 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         raise FormatError(
             f"{str(file)!r}: category {min(unknown, key=str)!r} is used but not listed; known are {list(by_id)}"
         )
-    skeleton = _skeleton(file, [by_id[key] for key in by_id if key in set(used)])
-    points, visible = _keypoints(file, rows, len(skeleton))
-    if visible.max() == 1:
+    categories = [by_id[key] for key in by_id if key in set(used)]
+    named = labelled or any(category.get("keypoints") for category in categories)
+    skeleton = _skeleton(file, categories) if named else Skeleton(name="none", keypoints=())
+    told = rows if labelled else [{"keypoints": [0] * 3 * len(skeleton)}] * len(rows)
+    points, visible = _keypoints(file, told, len(skeleton))
+    if labelled and visible.max() == 1:
         note = f"{note} Visibility is 0 or 1 throughout: COCO's 1 means labelled but occluded.".strip()
     return Annotations(
         name=file.stem,

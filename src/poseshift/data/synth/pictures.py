@@ -57,6 +57,10 @@ class ProceduralImages:
         """Such as ``"figures/source/train/000017"``."""
         return f"{self.kind.name}/{self.domain.name}/{self.split}/{index:06d}"
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height, without drawing."""
+        return self.side, self.side
+
     def scene(self, index: Indices) -> tuple[Body, Scene, Indices]:
         """Bodies, scene and categories of some images."""
         draws = Draws(stream_key(self.kind.name, self.domain.geometry, self.split, self.seed), index)
