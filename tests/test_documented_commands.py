@@ -120,6 +120,7 @@ EXECUTED: dict[str, Miniature] = {
             add=(
                 *("--set", f"common.source.data={source},side=64,count=8", "--set", "common.batch_size=4"),
                 *("--set", "common.input_size=64", "--set", "common.agreement_images=4"),
+                *("--set", "stages.oracle.source={data: 'figures:source,side=64,count=8', boxes: whole}"),
                 *(word for stage in PHOTO_STAGES for word in ("--set", f"stages.{stage}.steps=1")),
             ),
             creates=(f"runs/{name}/multilevel/manifest.json",),

@@ -53,7 +53,28 @@ def test_a_recipe_and_its_data(tmp_path: Path) -> None:
     )
     assert other.config.target is not None
     assert other.config.target.data == "figures:middle,side=48,count=8"
-    assert other.config.target.boxes == "auto", "the recipe's options were for its own data"
+    assert other.config.target.boxes == tiny.COMMON["target"]["boxes"], "of the same format: the recipe's options stay"
+
+
+def test_a_recipes_split_stays_with_its_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else `--target lsp:PATH` for a recipe that adapts to the training half would adapt to the test half as well."""
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        "poseshift.apps.recipes.train_stages", lambda recipe, *args, **options: seen.append(recipe) or []
+    )
+    raw = {
+        "common": {
+            "source": {"data": "figures:source"},
+            "target": {"data": "lsp:A", "split": "train", "boxes": "whole"},
+        },
+        "stages": {"only": {"method": {"name": "multilevel", "levels": []}}},
+    }
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(raw))
+    for target in ("lsp:B", "images:B"):
+        with pytest.raises(AssertionError, match="at least one stage"):
+            adapt(target=target, out=tmp_path / "runs", recipe=tmp_path / "r.yaml", quiet=True)
+    assert seen[0].common["target"] == {"data": "lsp:B", "split": "train", "boxes": "whole"}
+    assert seen[1].common["target"] == {"data": "images:B"}
 
 
 @pytest.mark.parametrize("role", ["source", "target"])

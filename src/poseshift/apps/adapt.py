@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from poseshift.apps import recipes
 from poseshift.engine.run import Run
@@ -27,8 +28,9 @@ def adapt(
     """Trains a style net, a source-only model and the adapted model, each a run in ``out``.
 
     Args:
-        source: Labelled images, ``FORMAT:PATH``, cut by their boxes or else taken whole; None takes the recipe's.
-        target: Unlabelled images, ``FORMAT:PATH``, cut by their boxes or else taken whole; None takes the recipe's.
+        source: Labelled images, ``FORMAT:PATH``; None takes the recipe's. Of the format that the recipe names, it keeps
+            the recipe's options (split, boxes, …); of another, it is cut by its boxes or else taken whole.
+        target: Unlabelled images, likewise.
         out: Folder for the runs; the same call again goes on where it stopped.
         recipe: A recipe file; None takes ``preset``.
         preset: A recipe of the package: ``adapt`` (a light net, works on a CPU), ``adapt-paper`` (published sizes).
@@ -43,7 +45,8 @@ def adapt(
         ConfigError, DataError: Something does not fit; one line says what.
     """
     chosen = recipes.load(Path(recipe)) if recipe is not None else recipes.preset(preset)
-    common = {role: {"data": spec} for role, spec in (("source", source), ("target", target)) if spec is not None}
+    named = {role: spec for role, spec in (("source", source), ("target", target)) if spec is not None}
+    common = {role: _data(spec, chosen.common.get(role)) for role, spec in named.items()}
     chosen = replace(chosen, common={**chosen.common, **common}).overridden(overrides)
     for role in ("source", "target"):
         if not any(role in settings for settings in (chosen.common, *chosen.stages.values())):
@@ -54,3 +57,9 @@ def adapt(
     if result is None:
         raise AssertionError("a recipe has at least one stage")
     return result
+
+
+def _data(spec: str, recipes_own: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The user's data; a recipe's split (a held-out part stays held out) and boxes go with its format."""
+    same = recipes_own is not None and str(recipes_own.get("data", "")).partition(":")[0] == spec.partition(":")[0]
+    return {**(recipes_own if same and recipes_own is not None else {}), "data": spec}
