@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from poseshift import metrics
-from poseshift.config import DataConfig
 from poseshift.data import sources
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.engine import checkpoint, devices, inference
@@ -191,8 +190,3 @@ def _write(run: Run, result: dict[str, Any], found: Inferred) -> None:
         crop_side=found.predictions.crop_side,
     )
     checkpoint.write_bytes(folder / "predictions.npz", packed.getvalue())
-
-
-def data_config_of(run: Run) -> DataConfig | None:
-    """The target of a run, or its source where it has none."""
-    return run.config.target or run.config.source

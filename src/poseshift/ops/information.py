@@ -67,10 +67,3 @@ def diversity(heatmaps: Float[Tensor, "B K h w"], *, inverse_temperature: float)
     probabilities = (inverse_temperature * heatmaps.flatten(-2)).softmax(-1)
     mean = collective.mean(probabilities.mean(0))
     return entropy(mean).mean() / math.log(mean.shape[-1])
-
-
-def gradient_norm(loss: Float[Tensor, ""], heatmaps: Float[Tensor, "B K h w"]) -> Float[Tensor, ""]:
-    """Norm of ``∂loss/∂heatmaps``, for measuring how much a term moves."""
-    (gradient,) = torch.autograd.grad(loss, heatmaps, retain_graph=True)
-    norm: Tensor = gradient.norm()
-    return norm
