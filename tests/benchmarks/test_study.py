@@ -39,6 +39,7 @@ def script(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 
@@ -72,7 +73,7 @@ def test_study_trains_scores_and_compares(recipe: Path, tmp_path: Path, monkeypa
 def test_real_test_sets_go_to_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = script("study")
     monkeypatch.setattr(study, "HERE", tmp_path)
-    study.note_in_ledger("lsp:somewhere", ["test"], "figures-lsp", ["source"], "a" * 40)
+    study.note_in_ledger({"data": "lsp:somewhere"}, "figures-lsp", ["source"], "a" * 40)
     line = (tmp_path / "ledger.md").read_text()
     assert "| lsp test | figures-lsp | source | aaaaaaaaaaaa |" in line
     assert "somewhere" not in line

@@ -114,7 +114,7 @@ def _photometric(pictures: Tensor, config: AugmentConfig, numbers: Tensor) -> Te
 def _noise(pictures: Tensor, numbers: Tensor, largest: float) -> Tensor:
     """Windows of one fixed tile of Gaussian noise: the numbers alone decide which, so any split of a batch agrees."""
     count, _, height, width = pictures.shape
-    tile = _noise_tile().to(pictures.device)
+    tile = _noise_tile(pictures.device)
     x = torch.arange(width, device=pictures.device) + (numbers[:, :1] * NOISE_TILE).long()
     y = torch.arange(height, device=pictures.device) + (numbers[:, 1:2] * NOISE_TILE).long()
     index = (y % NOISE_TILE).unsqueeze(2) * NOISE_TILE + (x % NOISE_TILE).unsqueeze(1)
@@ -123,5 +123,5 @@ def _noise(pictures: Tensor, numbers: Tensor, largest: float) -> Tensor:
 
 
 @cache
-def _noise_tile() -> Tensor:
-    return torch.randn(3, NOISE_TILE, NOISE_TILE, generator=torch.Generator().manual_seed(0))
+def _noise_tile(device: torch.device) -> Tensor:
+    return torch.randn(3, NOISE_TILE, NOISE_TILE, generator=torch.Generator().manual_seed(0)).to(device)
