@@ -73,11 +73,14 @@ def main() -> None:
     parser.add_argument("--stage", default="multilevel")
     parser.add_argument("--share", type=float, default=0.15)
     parser.add_argument("--beta", default="1,3,10,30")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", help="Changes to the recipe.")
+    parser.add_argument("--name", default="calibrate_pose", help="Of the results.")
     options = parser.parse_args()
     lines = ["| β | certainty / consistency | diversity / consistency | pose / consistency | weight for "
              f"{options.share:.0%} | 5–95 % of the ratio at that weight |", "|---|---|---|---|---|---|"]  # fmt: skip
     for beta in map(float, options.beta.split(",")):
-        recipe = recipes.load(options.recipe).overridden([f"stages.{options.stage}.method.inverse_temperature={beta}"])
+        changes = [*options.overrides, f"stages.{options.stage}.method.inverse_temperature={beta}"]
+        recipe = recipes.load(options.recipe).overridden(changes)
         folder = Path(tempfile.mkdtemp())
         config = recipe.stage(options.stage, options.work)
         session = Session(config, folder / "run", None, command="benchmarks/calibrate_pose.py", quiet=True)
@@ -90,7 +93,7 @@ def main() -> None:
         print(lines[-1], flush=True)
         shutil.rmtree(folder)
     head = f"# Weight of the calibrated pose term\n\n`{options.recipe}`, stage {options.stage}; weight 1, medians.\n\n"
-    (HERE / "results" / "calibrate_pose.md").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    (HERE / "results" / f"{options.name}.md").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ Eq. 4 (the moving average) follows each step; Eq. 9 is the weighted sum.
 
 Deviations from the paper: ``pose: calibrated`` (default) normalises entropies by ln of their bins, takes marginals by
 maximum and the diversity on mean probabilities, because the released form moves nothing (``pose: released`` keeps it);
-β and the weights are checked by ``benchmarks/calibrate_pose.py``. ``valid_only`` counts only cells of the canonical
+β and the weights are fixed by ``benchmarks/calibrate_pose.py``. ``valid_only`` counts only cells of the canonical
 frame that the student's view shows.
 
 Deviations from the authors' code: the inverse of the augmentation is one exact resampling; the occlusion patch lands on
@@ -62,8 +62,8 @@ class MultilevelConfig(MethodConfig):
     )
     discriminator_rate: float = Field(1e-4, gt=0)
     pose: Literal["calibrated", "released"] = Field("calibrated", description="Form of Eq. 7 and 8.")
-    certainty_weight: float = Field(0.3, ge=0, description="λ_c of Eq. 9, for Eq. 7.")
-    diversity_weight: float = Field(0.3, ge=0, description="λ_c of Eq. 9, for Eq. 8.")
+    certainty_weight: float = Field(0.15, ge=0, description="λ_c of Eq. 9, for Eq. 7; published 0.3.")
+    diversity_weight: float = Field(0.15, ge=0, description="λ_c of Eq. 9, for Eq. 8; published 0.3.")
     inverse_temperature: float = Field(10.0, gt=0, description="β of the calibrated softmax.")
 
     @field_validator("levels")
