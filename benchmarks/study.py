@@ -30,11 +30,13 @@ from poseshift import metrics
 from poseshift.apps import recipes
 from poseshift.apps.recipes import Recipe
 from poseshift.config import PARENTS
+from poseshift.data import sources
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.engine import devices, evaluate, inference, setup
 from poseshift.engine.run import Run, open_run
 from poseshift.engine.train import train
 from poseshift.metrics import Hits
+from poseshift.types import Annotations
 
 HERE = Path(__file__).parent
 PROCEDURAL = ("figures", "quadrupeds")
@@ -100,6 +102,8 @@ def perform_all(tasks: list[Task], *, jobs: int) -> dict[tuple[str, int], Scored
     for stage in one.stages:  # makes the shared caches, which the processes then fill
         config = one.stage(stage, Path(tasks[0].folder)).model_copy(update=dict.fromkeys(PARENTS))
         setup.data_of(config, STORE)
+    for split in splits_of(tasks[0].test):
+        crops_of(sources.read(tasks[0].test["data"], split=split), tasks[0].test, config.input_size, split)
     context = torch.multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=take, initargs=(STORE, 1)) as pool:
         return dict(_in_order(pool, tasks))
@@ -132,19 +136,26 @@ def splits_of(test: dict[str, Any]) -> list[str]:
     return list(test.get("splits", ["test"]))
 
 
+def crops_of(annotations: Annotations, test: dict[str, Any], size: int, split: str) -> Crops:
+    """The test's crops, decoded once for all processes."""
+    annotations = annotations.select(range(0, len(annotations), test.get("every", 1)))
+    crop = CropConfig(boxes=test.get("boxes", "given"), padding=test.get("padding", 1.25))
+    crops = Crops(annotations, crop, size=size, cache_bytes=2**31)
+    crops.share(STORE, f"test {json.dumps(test)} {split} {size}")
+    return crops
+
+
 def score(run: Run, test: dict[str, Any], split: str) -> tuple[Hits, dict[str, Any]]:
     """Hits on the visible keypoints of a split, and the tables."""
     annotations = evaluate.labelled(run, test["data"], split)
-    annotations = annotations.select(range(0, len(annotations), test.get("every", 1)))
-    crop = CropConfig(boxes=test.get("boxes", "given"), padding=test.get("padding", 1.25))
-    crops = Crops(annotations, crop, size=run.config.input_size)
+    crops = crops_of(annotations, test, run.config.input_size, split)
     net = run.predictor(test.get("checkpoint", "best"))
     found = inference.infer(net, crops, device=devices.choose("auto"))
     hits = evaluate.hits_of(crops, found, stride=net.stride, protocol="exact", occluded=False)
     tables = evaluate.score(crops, found, stride=net.stride, protocol="exact")
     reference = evaluate.score(crops, found, stride=net.stride, protocol="reference")
     tables["reference"] = reference["visible"]["pck@0.05"]
-    return hits, {**tables, "images": annotations.image_index, "skeleton": annotations.skeleton}
+    return hits, {**tables, "images": crops.annotations.image_index, "skeleton": annotations.skeleton}
 
 
 def compare(scores: dict[str, list[Hits]], table: dict[str, Any], pairs: list[list[str]]) -> list[dict[str, Any]]:
