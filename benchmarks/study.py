@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from study_tables import compare, markdown, summarise
 
-from poseshift import metrics
 from poseshift.apps import recipes
 from poseshift.apps.recipes import Recipe
 from poseshift.config import PARENTS
 from poseshift.data import sources
 from poseshift.data.crops import CropConfig, Crops
-from poseshift.engine import devices, evaluate, inference, setup
+from poseshift.engine import checkpoint, devices, evaluate, inference, setup
 from poseshift.engine.run import Run, open_run
 from poseshift.engine.train import train
 from poseshift.metrics import Hits
@@ -63,12 +63,41 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What the test says of one stage, by split; nothing for a stage without a pose net."""
+    """What the test says of one stage, by split; nothing for a stage without a pose net.
+
+    It is kept in the run folder, so labels are looked at once.
+    """
 
     hits: dict[str, Hits]
     tables: dict[str, dict[str, Any]]
     step: int
     oracle: bool
+    device: str
+    curve: list[float]
+
+    def save(self, folder: Path, test: dict[str, Any]) -> None:
+        """Writes ``study.json`` and ``study.npz``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        columns = {f"{s}/{c}": getattr(h, c) for s, h in self.hits.items() for c in ("right", "counted")}
+        np.savez_compressed(folder / "study.npz", **columns)
+        rest = {"test": test, "tables": self.tables, "step": self.step, "oracle": self.oracle}
+        rest |= {"device": self.device, "curve": self.curve}
+        checkpoint.write_text(folder / "study.json", json.dumps(rest) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, test: dict[str, Any]) -> Scored | None:
+        """What :meth:`save` kept, if it was of the same test."""
+        if not (folder / "study.json").is_file():
+            return None
+        rest = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        if rest.pop("test") != test:
+            return None
+        with np.load(folder / "study.npz") as columns:
+            hits = {
+                split: Hits(right=columns[f"{split}/right"], counted=columns[f"{split}/counted"])
+                for split in rest["tables"]
+            }
+        return cls(hits=hits, **rest)
 
 
 def take(store: setup.CropStore, threads: int) -> None:
@@ -78,8 +107,11 @@ def take(store: setup.CropStore, threads: int) -> None:
 
 
 def perform(task: Task) -> Scored:
-    """Trains and scores."""
+    """Trains and scores, unless that was done."""
     began, folder = time.perf_counter(), Path(task.folder)
+    kept = folder / task.stage / "evaluation"
+    if (known := Scored.load(kept, task.test)) is not None:
+        return known
     command = f"benchmarks/study.py {Path(task.recipe).name}"
     run = train(task.loaded().stage(task.stage, folder), folder / task.stage, command=command, quiet=True, store=STORE)
     seconds = time.perf_counter() - began
@@ -90,8 +122,22 @@ def perform(task: Task) -> Scored:
             hits[split], tables[split] = score(run, task.test, split)
     found = {split: table["visible"]["pck@0.05"] for split, table in tables.items()}
     print(f"seed {task.seed}: {task.stage}: {found}, {seconds:.0f} s", flush=True)
-    step = run.checkpoint(task.test.get("checkpoint", "best")).step
-    return Scored(hits=hits, tables=tables, step=step, oracle=str(run.manifest[setup.LABELS]).startswith("yes"))
+    scored = Scored(
+        hits=hits,
+        tables=tables,
+        step=run.checkpoint(task.test.get("checkpoint", "best")).step,
+        oracle=str(run.manifest[setup.LABELS]).startswith("yes"),
+        device=str(run.manifest["device"]),
+        curve=curve(run),
+    )
+    scored.save(kept, task.test)
+    return scored
+
+
+def curve(run: Run) -> list[float]:
+    """Mean supervised loss in each tenth of a run."""
+    values = [line["terms"]["supervised"]["value"] for line in run.metrics() if "supervised" in line.get("terms", {})]
+    return [float(np.mean(part)) for part in np.array_split(values, 10)] if len(values) >= 10 else []
 
 
 def perform_all(tasks: list[Task], *, jobs: int) -> dict[tuple[str, int], Scored]:
@@ -116,7 +162,7 @@ def _in_order(pool: ProcessPoolExecutor, tasks: list[Task]) -> Iterator[tuple[tu
     done: set[tuple[str, int]] = set()
     while waiting or running:
         ready = [key for key, task in waiting.items() if all((p, key[1]) in done for p in parents(task))]
-        for key in ready:
+        for key in reversed(ready):  # the last stages are the longest and the ones that matter
             running[pool.submit(perform, waiting.pop(key))] = key
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             key = running.pop(future)
@@ -155,102 +201,7 @@ def score(run: Run, test: dict[str, Any], split: str) -> tuple[Hits, dict[str, A
     tables = evaluate.score(crops, found, stride=net.stride, protocol="exact")
     reference = evaluate.score(crops, found, stride=net.stride, protocol="reference")
     tables["reference"] = reference["visible"]["pck@0.05"]
-    return hits, {**tables, "images": crops.annotations.image_index, "skeleton": annotations.skeleton}
-
-
-def compare(scores: dict[str, list[Hits]], table: dict[str, Any], pairs: list[list[str]]) -> list[dict[str, Any]]:
-    """Paired differences in points."""
-    weights = metrics.bootstrap_weights(table["images"])
-    rows = []
-    for ours, theirs in pairs:
-        found = metrics.paired_difference(scores[ours], scores[theirs], weights, table["skeleton"])
-        numbers = {"difference": found.value, "low": found.low, "high": found.high}
-        rows.append({"a": ours, "b": theirs, **{key: round(100 * value, 2) for key, value in numbers.items()}})
-    return rows
-
-
-def summarise(tables: list[dict[str, Any]], steps: list[int]) -> dict[str, Any]:
-    """Mean and standard error over seeds, by group."""
-    values = np.array([table["visible"]["pck@0.05"] for table in tables])
-    spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-    groups = {
-        name: round(float(np.mean([t["visible"]["groups"][name] for t in tables])), 2)
-        for name in tables[0]["visible"]["groups"]
-    }
-    row: dict[str, Any] = {
-        "pck@0.05": round(float(values.mean()), 2),
-        "standard_error": None if np.isnan(spread) else round(float(spread), 2),
-        "seeds": [round(float(v), 2) for v in values],
-        "interval_of_seed_0": tables[0]["visible"]["interval"],
-        "labelled": round(float(np.mean([t["labelled"]["pck@0.05"] for t in tables])), 2),
-        "reference": round(float(np.mean([t["reference"] for t in tables])), 2),
-        "groups": groups,
-        "steps": steps,
-    }
-    if "categories" in tables[0]:
-        row["categories"] = {
-            name: {
-                "pck@0.05": round(float(np.mean([t["categories"][name]["pck@0.05"] for t in tables])), 2),
-                "groups": {
-                    g: round(float(np.mean([t["categories"][name]["groups"][g] for t in tables])), 2)
-                    for g in part["groups"]
-                },
-            }
-            for name, part in tables[0]["categories"].items()
-        }
-    return row
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The tables as text."""
-    lines = [
-        f"# {result['recipe']}",
-        "",
-        f"{result['command']}; commit {result['commit'][:12]}; torch {result['torch']} on {result['device']}",
-        "",
-    ]
-    for split, part in result["splits"].items():
-        groups = list(next(iter(part["stages"].values()))["groups"])
-        lines += [f"## {result['test']}, {split}: PCK@0.05 (%), visible keypoints, {len(result['seeds'])} seed(s)", ""]
-        lines += ["| stage | " + " | ".join(groups) + " | mean | ± s.e. | 95 % of seed 0 | labelled | reference |"]
-        lines += ["|" + "---|" * (len(groups) + 6)]
-        for name, row in part["stages"].items():
-            cells = [
-                name + (" (uses target labels)" if name in result["oracles"] else ""),
-                *(f"{row['groups'][g]:.1f}" for g in groups),
-            ]
-            low, high = row["interval_of_seed_0"]
-            spread = "–" if row["standard_error"] is None else f"{row['standard_error']:.1f}"
-            cells += [
-                f"**{row['pck@0.05']:.1f}**",
-                spread,
-                f"{low:.1f} to {high:.1f}",
-                f"{row['labelled']:.1f}",
-                f"{row['reference']:.1f}",
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-        for category in sorted({c for row in part["stages"].values() for c in row.get("categories", {})}):
-            lines += [
-                "",
-                f"{category}:",
-                "",
-                "| stage | " + " | ".join(groups) + " | mean |",
-                "|" + "---|" * (len(groups) + 2),
-            ]
-            for name, row in part["stages"].items():
-                own = row["categories"][category]
-                lines.append(
-                    f"| {name} | "
-                    + " | ".join(f"{own['groups'][g]:.1f}" for g in groups)
-                    + f" | {own['pck@0.05']:.1f} |"
-                )
-        lines += ["", "| paired difference | points | 95 % interval |", "|---|---|---|"]
-        lines += [
-            f"| {d['a']} − {d['b']} | {d['difference']:+.1f} | {d['low']:+.1f} to {d['high']:+.1f} |"
-            for d in part["differences"]
-        ]
-        lines.append("")
-    return "\n".join(lines) + "\n"
+    return hits, tables
 
 
 def commit() -> str:
@@ -270,17 +221,18 @@ def note_in_ledger(test: dict[str, Any], recipe: str, stages: list[str], revisio
         ledger.write(f"| {when} | {part} | {recipe} | {', '.join(stages)} | {revision[:12]} |\n")
 
 
-def tabulate(recipe: Recipe, found: dict[tuple[str, int], Scored], seeds: list[int], split: str) -> dict[str, Any]:
+def tabulate(
+    by_stage: dict[str, list[Scored]], run: Run, test: dict[str, Any], split: str, pairs: list[list[str]]
+) -> dict[str, Any]:
     """Rows and differences of one split."""
-    scored = [stage for stage in recipe.stages if found[stage, seeds[0]].hits]
-    by_stage = {stage: [found[stage, seed] for seed in seeds] for stage in scored}
     hits = {stage: [one.hits[split] for one in rows] for stage, rows in by_stage.items()}
     rows = {
         stage: summarise([one.tables[split] for one in rows], [one.step for one in rows])
         for stage, rows in by_stage.items()
     }
-    table = by_stage[scored[0]][0].tables[split]
-    return {"stages": rows, "differences": compare(hits, table, recipe.study.get("pairs", []))}
+    annotations = evaluate.labelled(run, test["data"], split)
+    annotations = annotations.select(range(0, len(annotations), test.get("every", 1)))
+    return {"stages": rows, "differences": compare(hits, annotations, pairs)}
 
 
 def arguments() -> argparse.Namespace:
@@ -292,6 +244,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="Changes to the recipe.")
     parser.add_argument("--work", type=Path, default=Path("runs/studies"))
     parser.add_argument("--name", help="Name of the results; default that of the recipe.")
+    parser.add_argument("--revision", help="Commit of the code, on a machine that has a copy without its history.")
     parser.add_argument("--tuning", action="store_true", help="Score on `study.tuning`; write no results.")
     return parser.parse_args()
 
@@ -304,7 +257,7 @@ def main() -> None:
     if part not in recipe.study:
         raise SystemExit(f"{options.recipe} has no `study.{part}` section")
     test, seeds = dict(recipe.study[part]), [int(seed) for seed in options.seeds.split(",")]
-    name, revision = options.name or options.recipe.stem, commit()
+    name, revision = options.name or options.recipe.stem, options.revision or commit()
     tasks = [
         Task(
             recipe=str(options.recipe), overrides=tuple(options.overrides), seed=seed, stage=stage,
@@ -313,19 +266,22 @@ def main() -> None:
         for stage in recipe.stages for seed in seeds
     ]  # fmt: skip
     found = perform_all(tasks, jobs=options.jobs)
-    scored = [stage for stage in recipe.stages if found[stage, seeds[0]].hits]
-    note_in_ledger(test, name, scored, revision)
-    data = test["data"].partition(":")[0]
+    by_stage = {stage: [found[stage, seed] for seed in seeds] for stage in recipe.stages if found[stage, seeds[0]].hits}
+    note_in_ledger(test, name, list(by_stage), revision)
+    data, first = test["data"].partition(":")[0], next(iter(by_stage))
+    run, pairs = open_run(Path(tasks[0].folder) / first), recipe.study.get("pairs", [])
+    oracles = [stage for stage, rows in by_stage.items() if rows[0].oracle]
     result: dict[str, Any] = {
         "recipe": name,
         "command": f"python benchmarks/study.py {options.recipe} --seeds {options.seeds}",
         "commit": revision,
         "torch": torch.__version__,
-        "device": open_run(Path(tasks[0].folder) / scored[0]).manifest["device"],
+        "device": by_stage[first][0].device,
         "test": test["data"] if data in PROCEDURAL else data,
         "seeds": seeds,
-        "oracles": [stage for stage in scored if found[stage, seeds[0]].oracle],
-        "splits": {split: tabulate(recipe, found, seeds, split) for split in splits_of(test)},
+        "oracles": oracles,
+        "curves": {stage: np.mean([one.curve for one in by_stage[stage]], axis=0).tolist() for stage in oracles},
+        "splits": {split: tabulate(by_stage, run, test, split, pairs) for split in splits_of(test)},
     }
     print(markdown(result))
     if not options.tuning:
