@@ -244,6 +244,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="Changes to the recipe.")
     parser.add_argument("--work", type=Path, default=Path("runs/studies"))
     parser.add_argument("--name", help="Name of the results; default that of the recipe.")
+    parser.add_argument("--stages", help="Only these, in this order; parents before their children.")
     parser.add_argument("--revision", help="Commit of the code, on a machine that has a copy without its history.")
     parser.add_argument("--tuning", action="store_true", help="Score on `study.tuning`; write no results.")
     return parser.parse_args()
@@ -258,18 +259,24 @@ def main() -> None:
         raise SystemExit(f"{options.recipe} has no `study.{part}` section")
     test, seeds = dict(recipe.study[part]), [int(seed) for seed in options.seeds.split(",")]
     name, revision = options.name or options.recipe.stem, options.revision or commit()
+    stages = options.stages.split(",") if options.stages else list(recipe.stages)
     tasks = [
         Task(
             recipe=str(options.recipe), overrides=tuple(options.overrides), seed=seed, stage=stage,
             folder=str(options.work / name / f"seed-{seed}"), test=test,
         )
-        for stage in recipe.stages for seed in seeds
+        for stage in stages for seed in seeds
     ]  # fmt: skip
     found = perform_all(tasks, jobs=options.jobs)
-    by_stage = {stage: [found[stage, seed] for seed in seeds] for stage in recipe.stages if found[stage, seeds[0]].hits}
+    by_stage = {
+        stage: [found[stage, seed] for seed in seeds]
+        for stage in recipe.stages
+        if stage in stages and found[stage, seeds[0]].hits
+    }
     note_in_ledger(test, name, list(by_stage), revision)
     data, first = test["data"].partition(":")[0], next(iter(by_stage))
-    run, pairs = open_run(Path(tasks[0].folder) / first), recipe.study.get("pairs", [])
+    run = open_run(Path(tasks[0].folder) / first)
+    pairs = [pair for pair in recipe.study.get("pairs", []) if set(pair) <= set(by_stage)]
     oracles = [stage for stage, rows in by_stage.items() if rows[0].oracle]
     result: dict[str, Any] = {
         "recipe": name,
