@@ -239,3 +239,34 @@ def test_object_keypoint_similarity_against_the_formula_of_coco(seed: int) -> No
             if counted[n, k]:
                 values.append(math.exp(-(dx**2 + dy**2) / variance / (area[n] + np.spacing(1)) / 2))
         assert found[n] == pytest.approx(np.mean(values) if values else math.nan, nan_ok=True, rel=1e-9)
+
+
+def slow_average_precision(similarity: list[float], scores: list[float], threshold: float) -> float:
+    """From the definition: at each of 101 recalls, the best precision of any cut that reaches it."""
+    ranked = sorted(zip(scores, similarity, strict=True), key=lambda pair: -pair[0])
+    cuts = []
+    for length in range(1, len(ranked) + 1):
+        right = sum(value >= threshold for _, value in ranked[:length])
+        cuts.append((right / len(ranked), right / length))
+    best = [max((p for r, p in cuts if r >= recall), default=0.0) for recall in np.linspace(0, 1, 101)]
+    return float(np.mean(best))
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 12))
+def test_average_precision_against_its_definition(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    similarity, scores = rng.random(count), rng.random(count).astype(np.float32)
+    found = metrics.average_precision(similarity, scores, np.arange(count), thresholds=metrics.OKS_THRESHOLDS)
+    assert list(found) == [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+    for threshold, value in found.items():
+        assert value == pytest.approx(slow_average_precision(similarity.tolist(), scores.tolist(), threshold))
+
+
+def test_average_precision_ignores_instances_without_keypoints() -> None:
+    similarity, scores = np.array([0.9, np.nan, 0.2]), np.array([0.1, 0.9, 0.8], np.float32)
+    found = metrics.average_precision(similarity, scores, np.arange(3), thresholds=(0.5,))
+    # of two: a miss first, then a hit, so precision ½ up to recall ½ and nothing beyond
+    assert found[0.5] == pytest.approx(0.5 * 51 / 101)
+    nothing = metrics.average_precision(np.zeros(0), np.zeros(0, np.float32), np.zeros(0, np.int64), thresholds=(0.5,))
+    assert math.isnan(nothing[0.5])

@@ -14,6 +14,7 @@ Means of a group are means over its keypoints; keypoints that never count are le
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -200,3 +201,41 @@ def object_keypoint_similarity(
     similarity = np.exp(-squared / (2 * area[:, None] * (2 * sigmas[None]) ** 2 + np.spacing(1)))
     total = counted.sum(1)
     return np.where(total > 0, np.where(counted, similarity, 0.0).sum(1) / np.maximum(total, 1), np.nan)
+
+
+OKS_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""The thresholds that COCO's AP averages over."""
+
+
+def average_precision(
+    similarity: DoubleArray, scores: FloatArray, images: npt.NDArray[np.int64], *, thresholds: Sequence[float]
+) -> dict[float, float]:
+    """COCO's AP of predictions made for given instances (one each), by OKS threshold; their mean is OKS-AP.
+
+    A prediction belongs to the instance whose box it was made in, so each is right (OKS at the threshold or above) or
+    a false alarm; precision is interpolated at 101 recalls over predictions in the order of their scores.
+
+    Args:
+        similarity: ``N``, from :func:`object_keypoint_similarity`; instances without a counted keypoint are NaN and
+            left out, as COCO ignores them.
+        scores: ``N``, confidence of each prediction.
+        images: ``N``, which image each lies in; equal scores keep the order of images, as COCO's code does.
+        thresholds: Of OKS, such as :data:`OKS_THRESHOLDS`.
+
+    Returns:
+        AP in [0, 1] by threshold, NaN without instances.
+    """
+    known = ~np.isnan(similarity)
+    order = np.lexsort((images[known], -scores[known].astype(np.float64)))
+    found = similarity[known][order]
+    recalls = np.linspace(0, 1, 101)
+    result = {}
+    for threshold in thresholds:
+        right = np.cumsum(found >= threshold)
+        if not len(found):
+            result[threshold] = float("nan")
+            continue
+        precision = np.maximum.accumulate((right / np.arange(1, len(found) + 1))[::-1])[::-1]
+        place = np.searchsorted(right / len(found), recalls, side="left")
+        result[threshold] = float(np.append(precision, 0.0)[np.minimum(place, len(found))].mean())
+    return result

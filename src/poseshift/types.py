@@ -131,6 +131,8 @@ class Annotations:
         groups: ``N`` strings (subject, video, animal); a split by group never separates one.
         categories: ``N`` strings (dog, sheep, person): evaluation reports each on its own when there are several.
         note: What the reader wants a report to say about this data, such as where its boxes come from.
+        reference_shift: Pixels that the field's own evaluation code adds to these coordinates; only the ``reference``
+            protocol repeats it.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Annotations:
     groups: npt.NDArray[np.str_]
     categories: npt.NDArray[np.str_]
     note: str = ""
+    reference_shift: float = 0.0
 
     def __post_init__(self) -> None:
         n, k = len(self.image_index), len(self.skeleton)

@@ -47,6 +47,18 @@ def test_a_stage_names_an_earlier_one(tmp_path: Path) -> None:
     assert other.stage("first", tmp_path).init == "second", "what is no earlier stage is a path"
 
 
+def test_the_last_stage_needs_its_parents_alone() -> None:
+    stages = {
+        "style": {"method": {"name": "style"}},
+        "first": {"method": {"name": "source_only"}},
+        "source": {"method": {"name": "source_only"}, "init": "first"},
+        "oracle": {"method": {"name": "source_only"}, "oracle": True},
+        "result": {"method": {"name": "multilevel"}, "init": "source", "style": "style"},
+    }
+    recipe = recipes.recipe_of({"stages": stages}, origin="here")
+    assert list(recipe.needed().stages) == ["style", "first", "source", "result"]
+
+
 def test_overrides() -> None:
     found = recipe().overridden(["common.seed=3", "stages.second.steps=9", "common.optimiser.rate=0.5"])
     assert (found.common["seed"], found.stages["second"]["steps"], found.common["optimiser"]) == (3, 9, {"rate": 0.5})

@@ -202,5 +202,5 @@ def test_names() -> None:
 
 
 def test_instances_are_cut_as_the_run_cut_them(finished: Run, tmp_path: Path, change: dict[str, Any]) -> None:
-    own = module.default_crop(finished, "coco:any")
+    own = module.default_crop(finished)
     assert (own.boxes, own.padding) == ("whole", 1.25)

@@ -197,6 +197,33 @@ def test_what_is_not_finite_stops_before_the_step(kind: str, tmp_path: Path, mon
     assert one.run.manifest["outcome"].startswith("failed: step 3")
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(),
+              RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)  # fmt: skip
+def test_memory_that_does_not_suffice_is_one_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updates, calls = SourceOnly.updates, 0
+
+    def hungry(self: SourceOnly, batch: Batch, progress: float) -> Iterator[Update]:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise error
+        yield from updates(self, batch, progress)
+
+    monkeypatch.setattr(SourceOnly, "updates", hungry)
+    one = session(tmp_path / "run")
+    with pytest.raises(
+        TrainingError, match=r"out of memory on cpu; lower batch_size, input_size or cache_mib"
+    ) as caught:
+        one.run_to_end()
+    assert "\n" not in str(caught.value)
+    one.run.checkpoint("last").verify()
+    assert one.run.manifest["outcome"].startswith("failed: ")
+
+
 # --- going on ---------------------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ def adapt(
             the recipe's options (split, boxes, …); of another, it is cut by its boxes or else taken whole.
         target: Unlabelled images, likewise.
         out: Folder for the runs; the same call again goes on where it stopped.
-        recipe: A recipe file; None takes ``preset``.
+        recipe: A recipe file, of which the last stage and those it starts from are trained; None takes ``preset``.
         preset: A recipe of the package: ``adapt`` (a light net, works on a CPU), ``adapt-paper`` (published sizes).
         overrides: ``common.a.b=c`` or ``stages.NAME.a=c``.
         command: Noted in the manifests.
@@ -47,7 +47,7 @@ def adapt(
     chosen = recipes.load(Path(recipe)) if recipe is not None else recipes.preset(preset)
     named = {role: spec for role, spec in (("source", source), ("target", target)) if spec is not None}
     common = {role: _data(spec, chosen.common.get(role)) for role, spec in named.items()}
-    chosen = replace(chosen, common={**chosen.common, **common}).overridden(overrides)
+    chosen = replace(chosen, common={**chosen.common, **common}).overridden(overrides).needed()
     for role in ("source", "target"):
         if not any(role in settings for settings in (chosen.common, *chosen.stages.values())):
             raise UsageError(f"{role}: neither the command nor the recipe names it; give --{role} FORMAT:PATH")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,15 @@ class Recipe:
                 raw[key] = str(out / raw[key])
         parsed: RunConfig = config.parse(raw, origin=f"stage {name!r}")
         return parsed
+
+    def needed(self) -> Recipe:
+        """The last stage and what it starts from; not the baselines and oracles beside them."""
+        names = list(self.stages)
+        kept = set(names[-1:])
+        for name in reversed(names):
+            if name in kept:
+                kept |= {str(self.stages[name].get(role)) for role in PARENTS} & set(names)
+        return replace(self, stages={name: stage for name, stage in self.stages.items() if name in kept})
 
     def overridden(self, overrides: Sequence[str]) -> Recipe:
         """With ``common.a.b=c`` or ``stages.NAME.a=c`` set."""

@@ -7,6 +7,12 @@ import torch
 from poseshift.errors import UsageError
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the host's or a device's memory did not suffice."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(w in str(error).lower() for w in words)
+
+
 def choose(name: str) -> torch.device:
     """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` names. Raises :class:`UsageError`."""
     if name == "auto":

@@ -60,7 +60,7 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else open_run(run)
     annotations = labelled(run, data, split)
-    crops = Crops(annotations, crop or default_crop(run, data), size=run.config.input_size)
+    crops = Crops(annotations, crop or default_crop(run), size=run.config.input_size)
     net = run.predictor(which)
     flip = annotations.skeleton.flip_index if flip_test else None
     found = inference.infer(net, crops, device=devices.choose(device), flip_index=flip, advance=advance)
@@ -98,7 +98,7 @@ def labelled(run: Run, data: str, split: str | None) -> Annotations:
     return sources.to_skeleton(annotations, run.skeleton, mapping, origin=data)
 
 
-def default_crop(run: Run, data: str) -> CropConfig:
+def default_crop(run: Run) -> CropConfig:
     """How the run itself cut instances: as its target where it has one, else as its source."""
     own = run.config.target or run.config.source
     return CropConfig() if own is None else CropConfig(boxes=own.boxes, padding=own.padding)
@@ -112,8 +112,7 @@ def hits_of(crops: Crops, found: Inferred, *, stride: float, protocol: Protocol,
         return metrics.exact_hits(
             found.predictions.keypoints, annotations.keypoints, counted, found.predictions.crop_side
         )
-    shift = 1.0 if annotations.name.startswith("lsp") else 0.0
-    keypoints = crops.to_canonical(annotations.keypoints + np.float32(shift))
+    keypoints = crops.to_canonical(annotations.keypoints + np.float32(annotations.reference_shift))
     maps, weight = heatmaps.encode(
         torch.from_numpy(keypoints),
         torch.from_numpy(counted.astype(np.uint8)),

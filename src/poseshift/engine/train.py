@@ -16,7 +16,6 @@ from lightning_fabric import Fabric
 
 from poseshift.batches import Batch
 from poseshift.config import RunConfig, parse
-from poseshift.data.images import Quarantine
 from poseshift.data.loaders import Batches, Share, Views
 from poseshift.draws import generator
 from poseshift.engine import checkpoint, devices, estimate, scoring, setup
@@ -24,6 +23,7 @@ from poseshift.engine import run as runs
 from poseshift.engine.journal import Journal, logged_to
 from poseshift.engine.optimise import Optimisers, term_norms
 from poseshift.engine.progress import Progress
+from poseshift.engine.quarantine import Quarantined
 from poseshift.engine.run import Run
 from poseshift.engine.signals import Signals
 from poseshift.errors import CheckpointError, Interrupted, PoseshiftError, TrainingError, UsageError
@@ -54,7 +54,7 @@ def train(
 
     Raises:
         ConfigError, UsageError, DataError: Something does not fit; nothing was trained.
-        TrainingError: A loss or gradient is not finite; earlier checkpoints are intact.
+        TrainingError: A loss or gradient is not finite, or memory ran out; earlier checkpoints are intact.
         Interrupted: After SIGINT or SIGTERM; the run was saved and can go on.
     """
     settings: RunConfig = config if isinstance(config, RunConfig) else parse(config)
@@ -108,7 +108,9 @@ class Session:
         self.fabric.to_device(self.method)
         self.optimisers = Optimisers(self.method, config.optimiser, clip=config.gradient_clip)
         streams = {"source": self.data.source, "target": self.data.target}
-        self.quarantine = {name: Quarantine(len(crops)) for name, crops in streams.items() if crops is not None}
+        self.quarantined = Quarantined(
+            self.run.path, {name: crops for name, crops in streams.items() if crops is not None}
+        )
         self.batches = self._batches(config.batch_size, workers=config.workers)
         self.journal = Journal(self.run.path, every=config.log_every)
         self.progress = Progress(config.steps, label=self.run.path.name, quiet=self.quiet)
@@ -147,19 +149,8 @@ class Session:
             seed=config.seed,
             device=self.fabric.device,
             workers=workers,
-            on_failed=self._failed,
+            on_failed=self.quarantined.add,
         )
-
-    def _failed(self, stream: str, rows: list[int]) -> None:
-        crops = self.data.source if stream == "source" else self.data.target
-        if crops is None or not rows:
-            return
-        try:
-            for row in rows:
-                self.quarantine[stream].add(crops.annotations[row].key, "does not decode")
-        finally:
-            lines = [line for one in self.quarantine.values() for line in one.lines()]
-            checkpoint.write_text(self.run.path / "quarantine.txt", "\n".join(lines) + "\n")
 
     def _resume(self) -> int:
         """Takes up the newest intact checkpoint, and tidies what a killed process left; returns its step."""
@@ -194,6 +185,15 @@ class Session:
         except PoseshiftError as error:
             self._note_failure(error)
             raise
+        except (MemoryError, RuntimeError) as error:
+            if not devices.out_of_memory(error):
+                raise
+            told = TrainingError(
+                f"{self.run.path}: out of memory on {self.fabric.device}; lower batch_size, input_size or cache_mib, "
+                "or take a smaller backbone, then train into another folder; what was saved is intact"
+            )
+            self._note_failure(told)
+            raise told from error
         self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"))
         return self.run
 

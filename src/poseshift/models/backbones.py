@@ -69,7 +69,7 @@ class _Block(nn.Module):
 
 
 class SmallBackbone(nn.Module):
-    """Four residual stages at strides 2, 4, 8, 16; 0.5 M parameters."""
+    """Four residual stages at strides 2, 4, 8, 16; 0.22 M parameters."""
 
     channels = [16, 32, 64, 96]  # noqa: RUF012
     strides = [2, 4, 8, 16]  # noqa: RUF012

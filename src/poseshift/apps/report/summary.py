@@ -10,6 +10,7 @@ from poseshift.apps.report.comparison import Comparison
 from poseshift.apps.report.entries import MONITORS, USES_LABELS, Entry, base
 from poseshift.apps.report.tables import Row, Table, sentence
 from poseshift.config import DataConfig
+from poseshift.engine import quarantine
 from poseshift.errors import CheckpointError
 
 BOXES = {
@@ -46,7 +47,7 @@ class About:
         facts: Name to text.
         selection: The rule, and where the pointers stand.
         data: Role to what is known about it.
-        quarantine: Lines ``key<TAB>reason``.
+        quarantine: Lines ``key<TAB>reason<TAB>stream``.
         command: Repeats the run.
         configuration: ``run.yaml``.
     """
@@ -167,15 +168,13 @@ def _dates(start: str | None, end: str | None) -> str:
 def about(entry: Entry) -> About:
     """Everything about one run that is not a number."""
     run, manifest = entry.run, entry.run.manifest
-    quarantine = run.path / "quarantine.txt"
-    lines = quarantine.read_text(encoding="utf-8").splitlines() if quarantine.is_file() else []
     return About(
         entry=entry,
         facts=facts(entry),
         selection=str(manifest.get("selection", "unknown")),
         pointers={name: _pointer(entry, name) for name in ("best", "last")},
         data=_data(entry),
-        quarantine=tuple(line for line in lines if line),
+        quarantine=tuple(quarantine.lines(run.path)),
         command=manifest.get("command") or f"poseshift train {run.path / 'run.yaml'} --out NEW_FOLDER",
         configuration=(run.path / "run.yaml").read_text(encoding="utf-8"),
     )

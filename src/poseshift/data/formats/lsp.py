@@ -85,4 +85,5 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         groups=np.array(names),
         categories=np.full(count, "person"),
         note="LSP has no boxes: crop the whole image. Its flag 1 is read as occluded, coordinates count from 0.",
+        reference_shift=1.0,  # it leaves x and y as they are in the file
     ).select(rows)
