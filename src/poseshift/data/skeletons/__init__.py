@@ -1,0 +1,43 @@
+"""Named skeletons, skeletons from bare names, and the map of one skeleton onto another by name.
+
+Sides, pairs and groups are read from the names, so a user's own skeleton needs no further description:
+``left_knee`` and ``right_knee`` mirror each other because both names exist, and both belong to the group ``knee``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from poseshift.data.skeletons.animals import ANIMAL14, ANIMALPOSE20
+from poseshift.data.skeletons.mapping import KeypointMap, apply, map_keypoints
+from poseshift.data.skeletons.names import from_names, split_name
+from poseshift.data.skeletons.people import COCO17, LSP
+from poseshift.types import Skeleton
+
+__all__ = [
+    "ANIMAL14",
+    "ANIMALPOSE20",
+    "COCO17",
+    "LSP",
+    "SKELETONS",
+    "KeypointMap",
+    "apply",
+    "from_names",
+    "known_or_new",
+    "map_keypoints",
+    "split_name",
+]
+
+SKELETONS: dict[str, Skeleton] = {s.name: s for s in (LSP, ANIMAL14, ANIMALPOSE20, COCO17)}
+
+
+def known_or_new(name: str, keypoints: Sequence[str], *, edges: Sequence[tuple[int, int]] = ()) -> Skeleton:
+    """The entry of :data:`SKELETONS` with these names in this order, else :func:`from_names`.
+
+    Case and separators of names make no difference.
+    """
+    words = [split_name(keypoint) for keypoint in keypoints]
+    for skeleton in SKELETONS.values():
+        if words == [split_name(keypoint) for keypoint in skeleton.keypoints]:
+            return skeleton
+    return from_names(name, keypoints, edges=edges)
