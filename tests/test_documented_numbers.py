@@ -1,0 +1,48 @@
+"""The numbers that the README shows are those of the committed results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RESULTS = sorted((ROOT / "benchmarks/results").glob("*.json"))
+COLUMNS = ("source-only", "uniframe", "multilevel", "oracle")
+
+
+def shown(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    if row["standard_error"] is None:
+        low, high = row["interval_of_seed_0"]
+        return f"{row['pck@0.05']:.1f} ({low:.1f}–{high:.1f})"
+    return f"{row['pck@0.05']:.1f} ± {row['standard_error']:.1f}"
+
+
+def expected(part: dict[str, Any]) -> list[str]:
+    """The cells of a README row: the better source-only, uniframe, multilevel, oracle, the gain."""
+    stages = part["stages"]
+    best = max((name for name in ("source", "source_longer") if name in stages), key=lambda n: stages[n]["pck@0.05"])
+    (gain,) = [d for d in part["differences"] if (d["a"], d["b"]) == ("multilevel", best)]
+    cells = [shown(stages.get(name)) for name in (best, *COLUMNS[1:])]
+    return [*cells, f"{gain['difference']:+.1f} ({gain['low']:+.1f} to {gain['high']:+.1f})"]
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_readme(path: Path) -> None:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("|") and f"recipes/daml/{path.stem}.yaml" in line]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:-1] == expected(result["splits"]["test"])
+
+
+def test_the_demos_spread_in_readme() -> None:
+    found = json.loads((ROOT / "src/poseshift/apps/presets/demo-spread.json").read_text(encoding="utf-8"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("source_only", "multilevel", "gain"):
+        row = found["pck@0.05"][name]
+        assert f"{row['mean']:.1f} ± {row['standard_error']:.1f}" in text, name
