@@ -136,8 +136,9 @@ def evaluate(
     """
     from poseshift.engine.evaluate import evaluate as run_evaluate
     from poseshift.engine.evaluate import protocol_of
+    from poseshift.engine.progress import bar
 
-    with _bar("evaluate") as advance:
+    with bar("evaluate") as advance:
         result = run_evaluate(
             run,
             data,
@@ -187,8 +188,9 @@ def predict(
     Example: poseshift predict runs/mine/adapt photos --out predictions.csv
     """
     from poseshift.apps.predict import predict as run_predict
+    from poseshift.engine.progress import bar
 
-    with _bar("predict") as advance:
+    with bar("predict") as advance:
         instances, _ = run_predict(
             run,
             inputs,
@@ -217,6 +219,27 @@ def report(
     from poseshift.apps.report import report as run_report
 
     print(run_report(runs, out, data=data, split=split, device=device))
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Argument(help="FORMAT:PATH.")],
+    split: Annotated[str | None, typer.Option(help="Split of that format.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails and overlays.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read everything of a data set and say what one must know before training with it.
+
+    Example: poseshift check coco:rendered/train.json --html check.html
+    """
+    from poseshift.apps import check as checks
+    from poseshift.engine.progress import bar
+
+    with bar("check") as advance:
+        checked = checks.check(data, split=split, advance=advance)
+    print(json.dumps(checked.facts, indent=1) if as_json else checks.text(checked))
+    if html is not None:
+        print(f"page: {checks.write_page(checked, html)}", file=sys.stderr if as_json else sys.stdout)
 
 
 @app.command()
@@ -260,23 +283,3 @@ def info(
     for key, value in found.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         print(f"{key}: {shown}")
-
-
-class _bar:
-    """A progress bar over instances, whose length is not known beforehand."""
-
-    def __init__(self, label: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task(label, total=None)
-
-    def __enter__(self) -> Any:
-        self._bar.start()
-        return lambda count: self._bar.advance(self._task, count)
-
-    def __exit__(self, *details: object) -> None:
-        self._bar.stop()

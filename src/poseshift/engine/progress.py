@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -50,3 +51,13 @@ class Progress:
             self._said = now
             left = (now - self._began) / max(done - self._first, 1) * (self.total - done)
             print(f"{self.label}: {done}/{self.total}, {left / 60:.1f} min left  {note}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bar(label: str) -> Iterator[Callable[[int], None]]:
+    """A bar over instances whose number is not known beforehand; yields what to call with the number done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task(label, total=None)
+        yield lambda count: bars.advance(task, count)
