@@ -194,7 +194,7 @@ def test_what_is_no_object_of_animals_is_refused_and_an_empty_one_passed_over(ro
     if content == "{}":
         assert len(synthetic_animal.read(f"{root}@horse")) == 2
         return
-    with pytest.raises(FormatError, match="no JSON|expected an object"):
+    with pytest.raises(FormatError, match=r"no JSON|expected an object"):
         synthetic_animal.read(f"{root}@horse")
 
 

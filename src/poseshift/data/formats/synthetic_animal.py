@@ -1,8 +1,9 @@
 """SyntheticAnimal (Mu et al., CVPR 2020): renderings of a horse, a tiger, a hound and a sheep, 640×480.
 
-``PATH`` is the folder that holds ``synthetic_animal/``. After an ``@`` may follow, separated by commas, ``18`` (default)
-or ``14`` joints, and animals: ``synthetic_animal:animal_data@14,hound``. Without animals they are those of the published
-pairs: horse and tiger for 18 joints (→ TigDog), hound and sheep for 14 (→ AnimalPose). A hound's category is ``dog``.
+``PATH`` is the folder that holds ``synthetic_animal/``. After an ``@`` may follow, separated by commas, ``18``
+(default) or ``14`` joints, and animals: ``synthetic_animal:animal_data@14,hound``. Without animals they are those of
+the published pairs: horse and tiger for 18 joints (→ TigDog), hound and sheep for 14 (→ AnimalPose). A hound's category
+is ``dog``.
 
 Files
     ``synthetic_animal/ANIMAL_combineds5r5_texture/*_img.png`` and, for each, ``*_kpts.npy``: an array of x, y and a
@@ -12,10 +13,10 @@ Files
     ``synthetic_animal.json``, if there: published splits, ``{animal: {train: [...], valid: [...]}}``, positions in the
     sorted list of images; else the splits are those of the clean file.
 
-Vertices were projected with the principal point at (320, 240), so (0, 0) is the outer corner of the top-left pixel: half
-a pixel is subtracted. Flag 1 is visible; 0 is hidden by the animal itself and becomes visibility 1, since the renderer
-knows the place. A joint outside the picture is not labelled. Groups are poses: the renderings of one moment of an
-animation from all sides, as far as the names of the files say so.
+Vertices were projected with the principal point at (320, 240), so (0, 0) is the outer corner of the top-left pixel:
+half a pixel is subtracted. Flag 1 is visible; 0 is hidden by the animal itself and becomes visibility 1, since the
+renderer knows the place. A joint outside the picture is not labelled. Groups are poses: the renderings of one moment of
+an animation from all sides, as far as the names of the files say so.
 """
 
 from __future__ import annotations
