@@ -180,8 +180,8 @@ def _rows(root: Path, found: _Frames, animal: str, split: str | None) -> npt.NDA
     if bare.any():
         first = int(rows[np.argmax(bare)])
         raise FormatError(
-            f"{str(file)!r} does not fit the landmarks: {animal!r}/{split!r} names position {first}, whose frame has no "
-            "labelled joint; use the published split and the complete data"
+            f"{str(file)!r} does not fit the landmarks: {animal!r}/{split!r} names position {first}, whose frame has "
+            "no labelled joint; use the published split and the complete data"
         )
     return rows
 
