@@ -73,13 +73,16 @@ def _joined(parts: Sequence[Annotations], root: Path, *, allow_outside: bool) ->
     images = [part.images for part in parts]
     starts = np.cumsum([0, *(len(part) for part in images)])
     paths = tuple(image.key(i) for image in images for i in range(len(image)))
-    columns = ("keypoints", "visible", "boxes", "groups", "categories")
     return replace(
         parts[0],
         images=ImageFiles(root=root / "data", paths=paths, allow_outside=allow_outside),
         image_index=np.concatenate([part.image_index + start for part, start in zip(parts, starts, strict=False)]),
         note=" ".join(dict.fromkeys(part.note for part in parts if part.note)),
-        **{column: np.concatenate([getattr(part, column) for part in parts]) for column in columns},
+        keypoints=np.concatenate([part.keypoints for part in parts]),
+        visible=np.concatenate([part.visible for part in parts]),
+        boxes=np.concatenate([part.boxes for part in parts]),
+        groups=np.concatenate([part.groups for part in parts]),
+        categories=np.concatenate([part.categories for part in parts]),
     )
 
 

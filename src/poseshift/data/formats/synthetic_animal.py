@@ -242,7 +242,7 @@ def _annotations(
         )
     joints = np.concatenate([part.joints for part in parts])
     points, edge = joints[..., :2], np.array(SIZE)
-    inside = ((points >= 0) & (points < edge)).all(axis=2)
+    inside = np.asarray(((points >= 0) & (points < edge)).all(axis=2))
     visible = np.where(inside, np.where(joints[..., 2] > 0, VISIBLE, OCCLUDED), NOT_LABELLED)
     low, high = np.concatenate([part.boxes for part in parts]).reshape(-1, 2, 2).transpose(2, 0, 1)
     boxes = np.concatenate([np.clip(low, 0, edge), np.clip(high, 0, edge)], axis=1)

@@ -104,7 +104,8 @@ def _ranges(root: Path, animal: str) -> npt.NDArray[np.int64]:
             f"{str(file)!r}: row {row + 1} is {found[row].tolist()}, expected a shot, its first and its last frame as "
             "whole numbers; fetch the file again"
         )
-    return numbers.astype(np.int64)
+    whole_numbers: npt.NDArray[np.int64] = numbers.astype(np.int64)
+    return whole_numbers
 
 
 def _landmarks(file: Path, count: int) -> npt.NDArray[np.float64]:
