@@ -16,6 +16,7 @@ from poseshift.data.skeletons import (
     known_or_new,
     map_keypoints,
 )
+from poseshift.data.skeletons.animals import ANIMAL18, AP10K17, BADJA20
 from poseshift.errors import DataError, UsageError
 from poseshift.types import Annotations, Images, Skeleton
 
@@ -168,3 +169,34 @@ def test_any_order_of_the_same_names_maps_there_and_back(names: list[str]) -> No
     assert [shuffled.keypoints[i] for i in shuffled.flip_index] == [
         COCO17.keypoints[COCO17.flip_index[COCO17.keypoints.index(name)]] for name in names
     ]
+
+
+def test_what_animals_of_published_pairs_share() -> None:
+    """SyntheticAnimal's 18 joints hold all 14 of AnimalPose's; what has no partner is said, not guessed."""
+    fourteen = map_keypoints(ANIMAL18, ANIMAL14)
+    assert fourteen.index == (0, 1, 3, 4, 5, 6, 8, 9, 10, 11, 14, 15, 16, 17)
+    assert not fourteen.missing
+    unused = [name for i, name in enumerate(ANIMAL18.keypoints) if i not in fourteen.index]
+    assert unused == ["chin", "tail_base", "left_shoulder", "right_shoulder"]
+    assert map_keypoints(ANIMALPOSE20, ANIMAL18).missing == ("chin", "left_shoulder", "right_shoulder")
+    assert map_keypoints(BADJA20, ANIMAL14).missing == ("left_eye", "right_eye")
+    partners = [i for i in map_keypoints(AP10K17, ANIMAL14).index if i >= 0]
+    assert [AP10K17.keypoints[i].rpartition("_")[2] for i in partners] == ["eye"] * 2 + ["paw"] * 4
+
+
+def test_animal18_is_the_published_order_with_the_fields_groups() -> None:
+    assert dict(ANIMAL18.groups) == {
+        "eye": (0, 1),
+        "chin": (2,),
+        "hoof": (3, 4, 5, 6),
+        "hip": (7,),
+        "knee": (8, 9, 10, 11),
+        "shoulder": (12, 13),
+        "elbow": (14, 15, 16, 17),
+    }
+    assert ANIMAL18.flip_pairs == ((0, 1), (3, 4), (5, 6), (8, 9), (10, 11), (12, 13), (14, 15), (16, 17))
+    assert sorted(i for group in BADJA20.groups.values() for i in group) == list(range(20))
+    assert sorted(i for group in AP10K17.groups.values() for i in group) == list(range(17))
+    assert AP10K17.sigmas is not None
+    for left, right in AP10K17.flip_pairs:
+        assert AP10K17.sigmas[left] == AP10K17.sigmas[right]

@@ -1,12 +1,15 @@
-"""Split annotations into parts without ever separating a group (a subject, a video, an image)."""
+"""Parts of annotations: splits that never separate a group (a subject, a video, an image), and published ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from poseshift.errors import DataError, UsageError
+from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import Annotations
 
 
@@ -44,3 +47,37 @@ def split_by_group(annotations: Annotations, fractions: Mapping[str, float], *, 
             )
         parts[name] = annotations.select(rows)
     return parts
+
+
+def published_rows(
+    file: Path, content: Mapping[str, Any], part: str, split: str, *, count: int
+) -> npt.NDArray[np.int64]:
+    """Sorted positions of one part of a data set in a published split.
+
+    Args:
+        file: Where ``content`` was read from, for messages.
+        content: ``{part: {split: [positions]}}``.
+        part: For example an animal.
+        split: The key of its list.
+        count: Number of instances that the positions count.
+
+    Raises:
+        DataError: There is no such list, or it is empty.
+        FormatError: It does not hold whole numbers, names one twice, or one outside ``0..count-1``.
+    """
+    entry = content.get(part)
+    if not isinstance(entry, Mapping) or split not in entry:
+        raise DataError(f"{str(file)!r} has no list {split!r} for {part!r}; choose another split or complete the file")
+    found = entry[split]
+    if not isinstance(found, list) or not all(type(value) is int for value in found):
+        raise FormatError(f"{str(file)!r}: {part!r}/{split!r} is no list of whole numbers; fetch the file again")
+    if not found:
+        raise DataError(f"{str(file)!r}: {part!r}/{split!r} is empty; choose another split")
+    if min(found) < 0 or max(found) >= count:
+        raise FormatError(
+            f"{str(file)!r}: {part!r}/{split!r} reaches from {min(found)} to {max(found)}, but the data has {count} "
+            "instances; use the split of this very data, complete"
+        )
+    if len(set(found)) != len(found):
+        raise FormatError(f"{str(file)!r}: {part!r}/{split!r} names a position twice; fetch the file again")
+    return np.sort(np.array(found, np.int64))
