@@ -83,7 +83,7 @@ def loads(data: bytes, name: str) -> Any:
         value = run(data)
         _check(value, 8 * len(data) + 1024)
     except Exception as error:  # broken opcodes raise almost anything: what escapes has one name
-        reason = str(error) if isinstance(error, Refused) else repr(error)
+        reason = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
         raise FormatError(
             f"{name!r} is no pickle of plain values: {' '.join(reason.split())[:200]}; expected numbers, texts, lists, "
             "dicts and numpy arrays: fetch the file again from its publisher"
