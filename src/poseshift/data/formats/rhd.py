@@ -84,7 +84,7 @@ def _squares(box: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _kept(hands: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """``N×2``: which hands of ``N×2×21×3`` are large enough, visible enough and not covered by the other one."""
     points = hands[..., :2]
-    known = (np.abs(points) < ENORMOUS).all(axis=(2, 3))
+    known = np.asarray((np.abs(points) < ENORMOUS).all(axis=(2, 3)), np.bool_)
     points = np.where(known[..., None, None], points, 0)
     boxes = np.concatenate([points.min(axis=2), points.max(axis=2)], axis=2)
     squares, other = _squares(boxes), boxes[:, ::-1]
