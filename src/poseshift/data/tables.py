@@ -1,8 +1,8 @@
 """Tables of keypoints as DeepLabCut and Lightning Pose write them: header rows above, one image per line.
 
-The header rows are ``scorer``, ``bodyparts`` and ``coords``, with ``individuals`` in second place where there are several
-animals; each line begins with the image's path, whole or in three columns (labeled-data, video, image). An empty cell or
-NaN says that a point is not labelled.
+The header rows are ``scorer``, ``bodyparts`` and ``coords``, with ``individuals`` in second place where there are
+several animals; each line begins with the image's path, whole or in three columns (labeled-data, video, image). An
+empty cell or NaN says that a point is not labelled.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def columns_of(file: Path, levels: Sequence[Sequence[str]]) -> tuple[tuple[str, 
     """
     scorers = list(dict.fromkeys(levels[0]))
     if len(scorers) != 1:
-        raise FormatError(f"{str(file)!r}: its header names the scorers {scorers}, expected one; split the file")
+        raise FormatError(f"{str(file)!r}: its header names scorers {scorers}, expected one; split the file")
     individuals = levels[1] if len(levels) == 4 else [""] * len(levels[0])
     return tuple(zip(individuals, levels[-2], levels[-1], strict=True))
 
@@ -69,8 +69,8 @@ def _header(file: Path, lines: Iterable[list[str]]) -> list[list[str]]:
     names = tuple(row[0][:20] if row else "" for row in head)
     if names not in _HEADS:
         raise FormatError(
-            f"{str(file)!r}: its first lines begin with {list(names)}, expected {list(_HEADS[0])} or {list(_HEADS[1])}; "
-            "give a file of labels as DeepLabCut or Lightning Pose writes it"
+            f"{str(file)!r}: its first lines begin with {list(names)}, expected {list(_HEADS[0])} or {list(_HEADS[1])}"
+            "; give a file of labels as DeepLabCut or Lightning Pose writes it"
         )
     if len({len(row) for row in head}) != 1 or len(head[0]) < 2:
         raise FormatError(
@@ -119,7 +119,7 @@ def _check_paths(table: Table) -> None:
         raise DataError(f"{file!r} has a header and no line below it; label some images first")
     if paths[0].isdecimal():
         raise FormatError(
-            f"{file!r}: its lines are numbered ({paths[0]!r}), as predictions on a video are; expected the paths of images"
+            f"{file!r}: its lines are numbered ({paths[0]!r}), as predictions on a video are; expected paths of images"
         )
     check_image_paths(table.file, paths)
     if len(set(paths)) != len(paths):
@@ -163,8 +163,8 @@ def _points(table: Table, grid: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.fl
         individual, name, _ = table.columns[grid[one, part, 0]]
         found = [float(value) for value in points[row, one, part]]
         raise FormatError(
-            f"{str(table.file)!r}: {f'{individual} {name}'.strip()!r} of {table.paths[row]!r} has x, y {found}, expected "
-            "two numbers in pixels, or none; correct it"
+            f"{str(table.file)!r}: {f'{individual} {name}'.strip()!r} of {table.paths[row]!r} has x, y {found}, "
+            "expected two numbers in pixels, or none; correct it"
         )
     return np.where(absent, 0, points).astype(np.float32), ~absent.any(axis=-1)
 

@@ -123,7 +123,7 @@ def test_a_path_that_leaves_is_refused(single: Path, path: str) -> None:
 
 
 def test_what_is_missing_or_empty(single: Path) -> None:
-    with pytest.raises(DataError, match="looked for a project or file .*gone"):
+    with pytest.raises(DataError, match=r"looked for a folder or file .*gone"):
         deeplabcut.read(str(single / "gone"))
     with pytest.raises(UsageError, match="no split 'train'"):
         deeplabcut.read(str(single), split="train")

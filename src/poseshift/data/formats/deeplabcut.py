@@ -1,20 +1,21 @@
 """DeepLabCut projects (Mathis et al., Nature Neuroscience 2018; Lauer et al., Nature Methods 2022).
 
-``PATH`` is a project folder (``config.yaml`` and ``labeled-data/<video>/CollectedData_<scorer>.csv`` or ``.h5``), a folder
-with one such file, or the file itself. Where both lie side by side the csv is read, since both hold the same numbers.
+``PATH`` is a project folder (``config.yaml`` and ``labeled-data/<video>/CollectedData_<scorer>.csv`` or ``.h5``), a
+folder with one such file, or the file itself. Where both lie side by side the csv is read, since both hold the same
+numbers.
 
-The csv has three header rows (scorer, bodyparts, coords) or, with several animals, four (scorer, individuals, bodyparts,
-coords); the image's path is one column or three. The HDF5 file is what pandas writes: its *fixed* layout holds the header
-as plain arrays and is read; its *table* layout, which older versions of DeepLabCut wrote, holds the header as a pickle
-only, which is never opened: use the csv beside it. Joints are those of the files, in their order of appearance; unique
-bodyparts of a project of several animals belong to the individual ``single``. ``skeleton`` of ``config.yaml`` gives the
-edges.
+The csv has three header rows (scorer, bodyparts, coords) or, with several animals, four (scorer, individuals,
+bodyparts, coords); the image's path is one column or three. The HDF5 file is what pandas writes: its *fixed* layout
+holds the header as plain arrays and is read; its *table* layout, which older versions of DeepLabCut wrote, holds the
+header as a pickle only, which is never opened: use the csv beside it. Joints are those of the files, in their order
+of appearance; unique bodyparts of a project of several animals belong to the individual ``single``. ``skeleton`` of
+``config.yaml`` gives the edges.
 
-Empty or NaN is not labelled; everything else becomes visibility 2, for the format has no flag of occlusion. DeepLabCut's
-labelling tools show images with whole numbers at the centres of pixels and count them from 0, so coordinates are taken as
-they are. An image is looked for under the project as its path says, else beside the file by the path's last parts, since
-projects are moved and renamed. Groups are the folders of the videos, categories the individuals (``animal`` where there is
-one). There are no boxes.
+Empty or NaN is not labelled; everything else becomes visibility 2, for the format has no flag of occlusion.
+DeepLabCut's labelling tools show images with whole numbers at the centres of pixels and count them from 0, so
+coordinates are taken as they are. An image is looked for under the project as its path says, else beside the file by
+the path's last parts, since projects are moved and renamed. Groups are the folders of the videos, categories the
+individuals (``animal`` where there is one). There are no boxes.
 """
 
 from __future__ import annotations
@@ -61,9 +62,7 @@ def _files(path: Path, config: dict[str, Any]) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DataError(
-            f"deeplabcut: looked for a project or file {str(path)!r} and found none; give deeplabcut:FOLDER"
-        )
+        raise DataError(f"deeplabcut: looked for a folder or file {str(path)!r} and found none; give deeplabcut:FOLDER")
     for pattern in ("labeled-data/*/CollectedData*", "CollectedData*"):
         found = sorted(file for file in path.glob(pattern) if file.suffix in (".csv", ".h5"))
         if found:
@@ -85,8 +84,8 @@ def _strings(file: Path, node: Any, level: str) -> list[str]:
     """The texts of an array of fixed-length strings; whatever else is a pickle."""
     if node.dtype.kind != "S" or node.size > _MAX_CELLS:
         raise FormatError(
-            f"{str(file)!r}: {level} of its header is stored as a pickle, which is never opened; give the csv beside it: "
-            f"deeplabcut:{file.with_suffix('.csv').name}"
+            f"{str(file)!r}: {level} of its header is stored as a pickle, which is never opened; give the csv "
+            f"beside it: deeplabcut:{file.with_suffix('.csv').name}"
         )
     return [value.decode("utf-8") for value in node[()].tolist()]
 
@@ -111,8 +110,8 @@ def _fixed(file: Path, group: Any) -> Table:
     levels, lines = _axis(file, group, "axis0"), _axis(file, group, "axis1")
     if int(group.attrs["nblocks"]) != 1 or len(levels) not in (3, 4):
         raise FormatError(
-            f"{str(file)!r}: {int(group.attrs['nblocks'])} blocks and {len(levels)} header levels, expected one block of "
-            "numbers and 3 or 4 levels; give the csv beside it"
+            f"{str(file)!r}: {int(group.attrs['nblocks'])} blocks and {len(levels)} header levels, expected one block "
+            "of numbers and 3 or 4 levels; give the csv beside it"
         )
     node = group["block0_values"]
     shape = len(lines[0]), len(levels[0])
@@ -145,8 +144,8 @@ def _read_h5(file: Path) -> Table:
             group = content[key]
             if "table" in group:
                 raise FormatError(
-                    f"{str(file)!r}: {key!r} is in pandas' table layout, whose header is stored only as a pickle, which is "
-                    f"never opened; give the csv beside it: deeplabcut:{file.with_suffix('.csv').name}"
+                    f"{str(file)!r}: {key!r} is in pandas' table layout, whose header is stored only as a pickle, "
+                    f"which is never opened; give the csv beside it: deeplabcut:{file.with_suffix('.csv').name}"
                 )
             return _fixed(file, group)
     except FormatError:

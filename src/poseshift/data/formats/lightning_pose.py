@@ -1,14 +1,14 @@
 """Lightning Pose projects (Biderman, Whiteway et al., Nature Methods 2024).
 
-``PATH`` is the data folder of a project (``CollectedData.csv`` and ``labeled-data/``; without that name, its only csv) or
-one csv file. The csv has three header rows (scorer, bodyparts, coords); each line begins with an image's path, relative to
-the data folder. A file of predictions on labelled frames is read as well: its likelihoods and its last column ``set`` are
-passed over, and every point becomes visibility 2. Predictions on a video name no images and are refused. Joints are those
-of the file, in its order.
+``PATH`` is the data folder of a project (``CollectedData.csv`` and ``labeled-data/``; without that name, its only
+csv) or one csv file. The csv has three header rows (scorer, bodyparts, coords); each line begins with an image's
+path, relative to the data folder. A file of predictions on labelled frames is read as well: its likelihoods and its
+last column ``set`` are passed over, and every point becomes visibility 2. Predictions on a video name no images and
+are refused. Joints are those of the file, in its order.
 
-Empty or NaN is not labelled; everything else becomes visibility 2, for the format has no flag of occlusion. The format is
-that of DeepLabCut and so is its pixel convention: counted from 0 at the centres of pixels, taken as it is. Groups are the
-folders that the images lie in, usually one per video. There are no boxes.
+Empty or NaN is not labelled; everything else becomes visibility 2, for the format has no flag of occlusion. The
+format is that of DeepLabCut and so is its pixel convention: counted from 0 at the centres of pixels, taken as it is.
+Groups are the folders that the images lie in, usually one per video. There are no boxes.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     table = read_csv(file)
     if any(individual for individual, _, _ in table.columns):
         raise FormatError(
-            f"{str(file)!r} has a header row 'individuals', which Lightning Pose does not know; give deeplabcut:{file.name}"
+            f"{str(file)!r} has a header row 'individuals', unknown to Lightning Pose; give deeplabcut:{file.name}"
         )
     found = instances([table])
     folder = file.absolute().parent
