@@ -210,7 +210,7 @@ def instances(tables: Sequence[Table]) -> Instances:
     )
 
 
-def annotations(
+def as_annotations(
     name: str, images: ImageFiles, found: Instances, skeleton: Skeleton, *, category: str, note: str
 ) -> Annotations:
     """Columns for the instances of tables: grouped by the folder that an image lies in, without boxes."""

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles
 from poseshift.data.skeletons import known_or_new
-from poseshift.data.tables import Table, annotations, columns_of, image_files, instances, read_csv, write_csv
+from poseshift.data.tables import Table, as_annotations, columns_of, image_files, instances, read_csv, write_csv
 from poseshift.data.texts import image_path, read_yaml
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import Annotations
@@ -131,7 +131,7 @@ def _fixed(file: Path, group: Any) -> Table:
 def _read_h5(file: Path) -> Table:
     """Read pandas' HDF5 without opening any pickle."""
     try:
-        import h5py
+        import h5py  # type: ignore[import-untyped]
     except ImportError as error:
         raise UsageError(
             f"{str(file)!r} needs h5py: pip install 'poseshift[hdf5]', or give the csv beside it"
@@ -206,7 +206,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     found = instances(tables)
     title = given.stem if given.is_file() else given.absolute().name
     edges = _edges(settings, config, found.bodyparts)
-    return annotations(
+    return as_annotations(
         title,
         _images(root, tables, allow_outside=allow_outside),
         found,

@@ -16,7 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from poseshift.data.skeletons import known_or_new
-from poseshift.data.tables import annotations, image_files, instances, read_csv, write_csv
+from poseshift.data.tables import as_annotations, image_files, instances, read_csv, write_csv
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import Annotations
 
@@ -67,7 +67,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     folder = file.absolute().parent
     places = [(folder, 0), (folder.parent, 0), (folder.parent.parent, 0)]
     title = file.stem if Path(path).is_file() else folder.name
-    return annotations(
+    return as_annotations(
         title,
         image_files(file, table.paths, places, allow_outside=allow_outside),
         found,

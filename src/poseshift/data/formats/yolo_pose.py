@@ -141,9 +141,9 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         sizes[number] = images.size(number)
     size = sizes[index]
     points = rows[:, 5:].reshape(len(rows), len(header.skeleton), header.dimensions)
-    flags = (
-        points[..., 2] if header.dimensions == 3 else VISIBLE * ((points >= 0).all(axis=2) & (points > 0).any(axis=2))
-    )
+    flags: npt.NDArray[np.float64] = points[..., -1]
+    if header.dimensions == 2:
+        flags = np.where((points >= 0).all(axis=2) & (points > 0).any(axis=2), float(VISIBLE), 0.0)
     middle, half = rows[:, 1:3] * size - 0.5, rows[:, 3:5] * size / 2
     pixels = points[..., :2] * size[:, None] - 0.5
     boxes = np.concatenate([middle - half, middle + half], axis=1)
@@ -233,7 +233,12 @@ def write(annotations: Annotations, path: Path | str) -> None:
     texts: dict[int, list[str]] = {}
     for image, line in zip(annotations.image_index.tolist(), _lines(annotations, classes), strict=True):
         texts.setdefault(image, []).append(line)
-    config = {"path": ".", "train": "train.txt", "kpt_shape": [len(skeleton), 3], "flip_idx": list(skeleton.flip_index)}
+    config: dict[str, object] = {
+        "path": ".",
+        "train": "train.txt",
+        "kpt_shape": [len(skeleton), 3],
+        "flip_idx": list(skeleton.flip_index),
+    }
     config |= {
         "names": dict(enumerate(classes)),
         "kpt_names": {i: list(skeleton.keypoints) for i in range(len(classes))},
