@@ -1,0 +1,71 @@
+"""Text files as people and tools write them: their bytes, their YAML, and the image paths that they name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from poseshift.errors import DataError, FormatError
+
+_NO_PATH = re.compile(rb"[\x00-\x1f]|[^/]{256}|^.{3000}")
+
+
+def read_text(file: Path) -> str:
+    """The text of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        DataError: The file cannot be read.
+        FormatError: It is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"{str(file)!r} is not UTF-8 ({error.reason}, byte {error.start}); save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{str(file)!r} cannot be read ({error.strerror}); check the path and its permissions"
+        ) from error
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds; its keys as text.
+
+    Raises:
+        DataError: The file cannot be read.
+        FormatError: It is no YAML, or no mapping.
+    """
+    import yaml
+
+    text = read_text(file)
+    try:
+        content = yaml.safe_load(text)
+    except Exception as error:  # the constructors of dates and numbers raise almost anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FormatError(f"{str(file)!r} is no YAML ({reason}); correct it") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{str(file)!r} holds a {type(content).__name__}, expected keys and values; correct it")
+    return {str(key): value for key, value in content.items()}
+
+
+def image_path(text: str) -> str:
+    """A path as a file names it, with forward slashes."""
+    path = text.replace("\\", "/")
+    while path.startswith("./"):
+        path = path[2:]
+    return path
+
+
+def check_image_paths(file: Path, paths: Iterable[str]) -> None:
+    """Refuse what no file system can hold, which is what broken files have where a path should be.
+
+    Raises:
+        FormatError: A path is empty, longer than a name may be, or holds a control character.
+    """
+    for path in paths:
+        if not path or path.endswith("/") or _NO_PATH.search(path.encode("utf-8", "surrogatepass")):
+            shown = path if len(path) < 60 else f"{path[:60]}…"
+            raise FormatError(f"{str(file)!r}: {shown!r} is no path of an image; correct it or write the file again")
