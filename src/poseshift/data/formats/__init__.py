@@ -10,7 +10,27 @@ import inspect
 from collections.abc import Callable
 from typing import Protocol
 
-from poseshift.data.formats import animalpose, coco, figures, images, lsp, quadrupeds
+from poseshift.data.formats import (
+    animalpose,
+    ap10k,
+    badja,
+    coco,
+    deeplabcut,
+    figures,
+    freihand,
+    h3d,
+    human36m,
+    images,
+    lightning_pose,
+    lsp,
+    lspet,
+    mpii,
+    quadrupeds,
+    rhd,
+    synthetic_animal,
+    tigdog,
+    yolo_pose,
+)
 from poseshift.errors import UsageError
 from poseshift.types import Annotations
 
@@ -40,9 +60,22 @@ class Format(Protocol):
 
 FORMATS: dict[str, Format] = {
     "coco": coco,
-    "lsp": lsp,
-    "animalpose": animalpose,
     "images": images,
+    "deeplabcut": deeplabcut,
+    "lightning_pose": lightning_pose,
+    "yolo_pose": yolo_pose,
+    "lsp": lsp,
+    "lspet": lspet,
+    "mpii": mpii,
+    "human36m": human36m,
+    "rhd": rhd,
+    "h3d": h3d,
+    "freihand": freihand,
+    "animalpose": animalpose,
+    "synthetic_animal": synthetic_animal,
+    "tigdog": tigdog,
+    "ap10k": ap10k,
+    "badja": badja,
     "figures": figures,
     "quadrupeds": quadrupeds,
 }

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poseshift.data.skeletons.animals import ANIMAL14, ANIMALPOSE20
+from poseshift.data.skeletons.animals import ANIMAL14, ANIMAL18, ANIMALPOSE20, AP10K17, BADJA20
+from poseshift.data.skeletons.hands import HAND21
+from poseshift.data.skeletons.human36m import HUMAN36M16
 from poseshift.data.skeletons.mapping import KeypointMap, apply, map_keypoints
+from poseshift.data.skeletons.mpii import MPII16
 from poseshift.data.skeletons.names import from_names, split_name
 from poseshift.data.skeletons.people import COCO17, LSP
 from poseshift.types import Skeleton
 
 __all__ = [
     "ANIMAL14",
+    "ANIMAL18",
     "ANIMALPOSE20",
+    "AP10K17",
+    "BADJA20",
     "COCO17",
+    "HAND21",
+    "HUMAN36M16",
     "LSP",
+    "MPII16",
     "SKELETONS",
     "KeypointMap",
     "apply",
@@ -28,7 +37,9 @@ __all__ = [
     "split_name",
 ]
 
-SKELETONS: dict[str, Skeleton] = {s.name: s for s in (LSP, ANIMAL14, ANIMALPOSE20, COCO17)}
+SKELETONS: dict[str, Skeleton] = {
+    s.name: s for s in (LSP, MPII16, HUMAN36M16, COCO17, HAND21, ANIMAL14, ANIMAL18, ANIMALPOSE20, AP10K17, BADJA20)
+}
 
 
 def known_or_new(name: str, keypoints: Sequence[str], *, edges: Sequence[tuple[int, int]] = ()) -> Skeleton:
