@@ -234,6 +234,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     frames = tuple(_frames(everything, file, choice) for file in range(len(names)))
     count = sum(map(len, frames))
     how = f"every {choice.every:g} s" if choice.every else "all frames"
+    how = f"{choice.count} diverse ones of each" if choice.count else how
     return Annotations(
         name=(Path(names[0]).stem if Path(text).is_file() else root.name) or "video",
         images=VideoFrames(root=root, paths=names, frames=frames, allow_outside=allow_outside),
@@ -244,6 +245,5 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         boxes=np.full((count, 4), np.nan, np.float32),
         groups=np.repeat(np.array(names), [len(numbers) for numbers in frames]),
         categories=np.full(count, ""),
-        note=f"Unlabelled frames of {len(names)} videos ({f'{choice.count} diverse ones of each' if choice.count else how}), "
-        "no boxes: crop the whole image.",
+        note=f"Unlabelled frames of {len(names)} videos ({how}), no boxes: crop the whole image.",
     )
