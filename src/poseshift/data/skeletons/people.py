@@ -18,6 +18,18 @@ LSP = known(
 )
 """Leeds Sports Pose, 14 joints; the field's ``all`` is the mean of the 12 limb joints."""
 
+HUMAN16 = known(
+    "human16",
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax neck head right_wrist right_elbow "
+    "right_shoulder left_shoulder left_elbow left_wrist",
+    {**{limb: limb for limb in LIMBS}, "head": "head"},
+    "right_ankle-right_knee right_knee-right_hip left_hip-left_knee left_knee-left_ankle right_hip-pelvis "
+    "left_hip-pelvis pelvis-thorax thorax-neck neck-head right_wrist-right_elbow right_elbow-right_shoulder "
+    "right_shoulder-neck left_shoulder-neck left_shoulder-left_elbow left_elbow-left_wrist",
+    mean_groups=LIMBS,
+)
+"""The 16 joints of the field's human data sets, in MPII's order; ``all`` is the mean of the 12 limb joints."""
+
 COCO17 = known(
     "coco17",
     "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
