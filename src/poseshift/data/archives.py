@@ -12,7 +12,15 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from poseshift.data.images import _DECODE_ERRORS, DECODERS, MAX_PIXELS, _refuse_outside, _to_rgb
+from poseshift.data.images import (
+    _DECODE_ERRORS,
+    DECODERS,
+    MAX_PIXELS,
+    ImageFiles,
+    _refuse_outside,
+    _to_rgb,
+    missing_files,
+)
 from poseshift.errors import DataError, FormatError
 from poseshift.types import ByteArray
 
@@ -124,3 +132,22 @@ def zip_images(path: Path, archive: zipfile.ZipFile, names: tuple[str, ...]) -> 
         if all(name in members for name in joined):
             return replace(ZipImages(path=path, members=joined), names=names)
     return None
+
+
+def files_in(where: Path, names: tuple[str, ...], folders: list[Path], allow_outside: bool, hint: str) -> ImageFiles:
+    """Images that are files, in the first of the folders that has any of the first twenty.
+
+    Raises:
+        DataError: Some have no file, or leave their folder.
+    """
+    images = ImageFiles(root=folders[0], paths=tuple(n.replace("\\", "/") for n in names), allow_outside=allow_outside)
+    few = images.paths[:20]
+    found = [folder for folder in folders if len(missing_files(folder, few)) < len(few)]
+    root = (found or folders)[0]
+    if missing := missing_files(root, images.paths):
+        looked = ", ".join(repr(str(folder)) for folder in (found[:1] or folders))
+        raise DataError(
+            f"{str(where)!r}: {len(missing)} of {len(names)} images have no file, the first is {names[missing[0]]!r}; "
+            f"looked in {looked}; name the folder: {hint}"
+        )
+    return replace(images, root=root)
