@@ -89,3 +89,7 @@ def package(root: Path, *, order: str | None = None) -> str:
         file["videos_json"] = [json.dumps({"backend": backend}).encode()]
         file["frames"][0] = (0, 0, 1, 0, 1)
     return str(root / "few.pkg.slp")
+
+
+def write_package(root: Path) -> str:
+    return package(root)
