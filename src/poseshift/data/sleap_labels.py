@@ -1,0 +1,92 @@
+"""Writing SLEAP's label files through sleap-io."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poseshift.data.images import ImageFiles
+from poseshift.data.sleap_frames import SleapImages
+from poseshift.errors import DataError, UsageError
+from poseshift.types import Annotations
+
+
+def library() -> Any:
+    """sleap-io. Raises :class:`UsageError` where it is not installed."""
+    try:
+        import sleap_io
+    except ImportError as error:
+        raise UsageError("sleap: needs sleap-io, which is not installed; pip install 'poseshift[sleap]'") from error
+    return sleap_io
+
+
+def _videos(sleap_io: Any, annotations: Annotations, folder: Path) -> tuple[list[Any], dict[int, tuple[int, int]]]:
+    """The videos to refer to, and ``(video, frame)`` of each image in use; a group of image files is one video."""
+    images, used = annotations.images, np.unique(annotations.image_index, return_index=True)
+    place: dict[int, tuple[int, int]] = {}
+    if isinstance(images, SleapImages):
+        if embedded := [source.name for source in images.sources.values() if source.kind == "embedded"]:
+            raise DataError(
+                f"sleap: images of {embedded[0]!r} are embedded and cannot be referred to; write coco instead"
+            )
+        number = {video: i for i, video in enumerate(images.sources)}
+        place = {int(i): (number[int(images.video[i])], int(images.frame[i])) for i in used[0]}
+        files: list[Any] = [
+            names if source.kind == "images" else names[0]
+            for source in images.sources.values()
+            for names in [[os.path.relpath(source.files.path(i), folder) for i in range(len(source.files))]]
+        ]
+    elif isinstance(images, ImageFiles):
+        by_group: dict[str, list[str]] = {}
+        for image, row in zip(*(part.tolist() for part in used), strict=True):
+            listed = by_group.setdefault(str(annotations.groups[row]), [])
+            place[image] = (list(by_group).index(str(annotations.groups[row])), len(listed))
+            listed.append(os.path.relpath(images.path(image), folder))
+        files = list(by_group.values())
+    else:
+        raise DataError("sleap: only images that are files or frames of videos can be referred to; save them first")
+    # What SLEAP needs to know of a list of files, and sleap-io leaves out of a video that was never opened.
+    kinds = [{"filename": f[0], "filenames": f, "type": "ImageVideo"} if isinstance(f, list) else {} for f in files]
+    found = zip(files, kinds, strict=True)
+    return [sleap_io.Video(filename=f, backend_metadata=kind, open_backend=False) for f, kind in found], place
+
+
+def write(annotations: Annotations, path: Path | str) -> None:
+    """Write a SLEAP label file whose instances are labelled by a person; images are referred to, not copied.
+
+    Occluded points become visible ones, and boxes and groups of the skeleton are lost: SLEAP has none.
+
+    Raises:
+        DataError: ``path`` exists already, or the images are no files.
+    """
+    sleap_io, target = library(), Path(path)
+    if target.exists():
+        raise DataError(
+            f"sleap: {str(target)!r} exists already and is never overwritten; give another name or remove it"
+        )
+    named = annotations.skeleton
+    names = named.keypoints
+    skeleton = sleap_io.Skeleton(
+        nodes=list(names),
+        edges=[(names[a], names[b]) for a, b in named.edges],
+        symmetries=[(names[a], names[b]) for a, b in named.flip_pairs],
+        name=named.name,
+    )
+    videos, place = _videos(sleap_io, annotations, target.resolve().parent)
+    tracks = {str(name): sleap_io.Track(str(name)) for name in np.unique(annotations.categories) if name != "instance"}
+    frames: dict[int, list[Any]] = {}
+    points = np.where(annotations.visible[..., None] > 0, annotations.keypoints.astype(np.float64), np.nan)
+    for row, image in enumerate(annotations.image_index.tolist()):
+        track = tracks.get(str(annotations.categories[row]))
+        frames.setdefault(image, []).append(sleap_io.Instance.from_numpy(points[row], skeleton=skeleton, track=track))
+    labelled = [
+        sleap_io.LabeledFrame(video=videos[place[image][0]], frame_idx=place[image][1], instances=instances)
+        for image, instances in frames.items()
+    ]
+    labels = sleap_io.Labels(labelled, videos=videos, skeletons=[skeleton], tracks=list(tracks.values()))
+    temporary = target.with_name(f".{os.getpid()}.{target.name}")
+    sleap_io.save_slp(labels, str(temporary), embed=False, verbose=False)
+    temporary.replace(target)
