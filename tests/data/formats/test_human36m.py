@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from poseshift.data.formats import human36m
-from poseshift.data.skeletons.human36m import HUMAN36M16
+from poseshift.data.skeletons.people import HUMAN16
 from poseshift.errors import DataError, FormatError, UsageError
 
 MOON17 = [
@@ -45,10 +45,10 @@ def seen(frame: int, name: str) -> tuple[float, float]:
 
 def test_joints_are_projected_by_their_camera(tmp_path: Path) -> None:
     data = human36m.read(f"{miniature.write(tmp_path, (1,))}@S1,every_frame")
-    assert data.skeleton is HUMAN36M16
+    assert data.skeleton is HUMAN16
     assert [r.key for r in data] == [f"images/s_01/{frame}.jpg" for frame in range(7)]
     for frame in range(7):
-        expected = [seen(frame, name) for name in HUMAN36M16.keypoints]
+        expected = [seen(frame, name) for name in HUMAN16.keypoints]
         np.testing.assert_allclose(data.keypoints[frame], expected, rtol=1e-5)
     np.testing.assert_allclose(data.boxes[0, :2], data.keypoints[0].min(axis=0))
     assert (data.visible == 2).all()
@@ -148,4 +148,4 @@ def test_broken_crops(tmp_path: Path, text: str) -> None:
 
 def test_the_map_of_joints_is_the_one_by_name() -> None:
     names = [MOON17[i] for i in human36m.JOINTS]
-    assert [a for a, b in zip(names, HUMAN36M16.keypoints, strict=True) if a != b] == ["left_shoulder"]  # the thorax
+    assert [a for a, b in zip(names, HUMAN16.keypoints, strict=True) if a != b] == ["left_shoulder"]  # the thorax

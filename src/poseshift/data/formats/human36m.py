@@ -33,7 +33,7 @@ from poseshift.data.published import (
     split_options,
     tight_boxes,
 )
-from poseshift.data.skeletons.human36m import HUMAN36M16
+from poseshift.data.skeletons.people import HUMAN16
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import VISIBLE, Annotations
 
@@ -146,7 +146,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         name="human36m",
         images=images,
         image_index=np.arange(len(files)),
-        skeleton=HUMAN36M16,
+        skeleton=HUMAN16,
         keypoints=keypoints.astype(np.float32),
         visible=np.full((len(files), 16), VISIBLE, np.uint8),
         boxes=np.full((len(files), 4), np.nan, np.float32) if cropped else tight_boxes(keypoints),

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 from poseshift.data.skeletons.animals import ANIMAL14, ANIMAL18, ANIMALPOSE20, AP10K17, BADJA20
 from poseshift.data.skeletons.hands import HAND21
-from poseshift.data.skeletons.human36m import HUMAN36M16
 from poseshift.data.skeletons.mapping import KeypointMap, apply, map_keypoints
 from poseshift.data.skeletons.mpii import MPII16
 from poseshift.data.skeletons.names import from_names, split_name
-from poseshift.data.skeletons.people import COCO17, LSP
+from poseshift.data.skeletons.people import COCO17, HUMAN16, LSP
 from poseshift.types import Skeleton
 
 __all__ = [
@@ -25,7 +24,7 @@ __all__ = [
     "BADJA20",
     "COCO17",
     "HAND21",
-    "HUMAN36M16",
+    "HUMAN16",
     "LSP",
     "MPII16",
     "SKELETONS",
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 SKELETONS: dict[str, Skeleton] = {
-    s.name: s for s in (LSP, MPII16, HUMAN36M16, COCO17, HAND21, ANIMAL14, ANIMAL18, ANIMALPOSE20, AP10K17, BADJA20)
+    s.name: s for s in (LSP, MPII16, HUMAN16, COCO17, HAND21, ANIMAL14, ANIMAL18, ANIMALPOSE20, AP10K17, BADJA20)
 }
 
 
