@@ -66,7 +66,7 @@ def _results(file: Path, task: dict[str, Any]) -> tuple[list[dict[str, Any]], in
 def _numbers(file: Path, task: Any, region: dict[str, Any], keys: tuple[str, ...]) -> list[float]:
     """Values of a region in pixels from the image's corner: x and width by its width, the others by its height."""
     value = region.get("value")
-    size = {"x": region.get("original_width"), "y": region.get("original_height")}
+    size: dict[str, Any] = {"x": region.get("original_width"), "y": region.get("original_height")}
     found = [value.get(key) for key in keys] if isinstance(value, dict) else [None]
     for number in (*found, *size.values()):
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) < 1e7:
@@ -225,7 +225,8 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     folder = next((found for found in (Path(name), file.parent / name) if found.is_dir()), None) if name else None
     if name and folder is None:
         raise DataError(f"label_studio: looked for the images in {name!r} and found no such folder; correct the path")
-    columns, kept = _Columns(file), []
+    columns = _Columns(file)
+    kept: list[dict[str, Any]] = []
     for task in _load(file):
         before = len(columns.image)
         columns.add(len(kept), task)

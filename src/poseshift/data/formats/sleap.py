@@ -93,6 +93,19 @@ def _load(file: Path, allow_outside: bool) -> tuple[dict[str, Columns], list[Any
     return tables, skeletons, videos, tracks, version
 
 
+def _safely_loaded(
+    file: Path, allow_outside: bool
+) -> tuple[dict[str, Columns], list[Any], list[Any], list[str], float]:
+    """As :func:`_load`; whatever fails inside becomes one error that names the file."""
+    try:
+        return _load(file, allow_outside)
+    except (DataError, UsageError):
+        raise
+    except Exception as error:  # h5py, json and sleap-io raise almost anything on a broken file
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise FormatError(f"{str(file)!r} is no label file of SLEAP ({reason}); save it again in SLEAP") from error
+
+
 def _ranges(file: Path, start: IntArray, stop: IntArray, length: int, what: str) -> tuple[IntArray, IntArray]:
     """``(row of the owner, row of what it owns)`` for half-open ranges that must not overlap nor leave the table."""
     counts = stop - start
@@ -203,13 +216,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     if split not in (None, *SPLITS):
         raise UsageError(f"sleap has no split {split!r}; expected one of {', '.join(SPLITS)}")
     file, options = _parse(path)
-    try:
-        tables, skeletons, videos, tracks, version = _load(file, allow_outside)
-    except (DataError, UsageError):
-        raise
-    except Exception as error:  # h5py, json and sleap-io raise almost anything on a broken file
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise FormatError(f"{str(file)!r} is no label file of SLEAP ({reason}); save it again in SLEAP") from error
+    tables, skeletons, videos, tracks, version = _safely_loaded(file, allow_outside)
     frames, instances = tables["frames"], tables["instances"]
     starts = frames["instance_id_start"], frames["instance_id_end"]
     frame, rows = _ranges(file, *starts, len(instances["skeleton"]), "frames in 'instances'")
