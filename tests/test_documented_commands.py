@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -130,6 +131,33 @@ EXECUTED: dict[str, Miniature] = {
             ("quadrupeds-animalpose", "animalpose:DATA/animalpose", "quadrupeds:source"),
         )
     },
+}
+
+# Recipes of published pairs: what stands for their data is written by the formats' own miniatures.
+PUBLISHED = (
+    ("surreal-lsp", "surreal:DATA/surreal", "lsp:DATA/lsp"),
+    ("surreal-human36m", "surreal:DATA/surreal", "human36m:DATA/human36m"),
+    ("rhd-h3d", "rhd:DATA/rhd", "h3d:DATA/h3d"),
+    ("syntheticanimal-tigdog", "synthetic_animal:DATA/animal_data@18", "tigdog:DATA/animal_data/behaviorDiscovery2.0"),
+    ("syntheticanimal-animalpose", "synthetic_animal:DATA/animal_data@14", "animalpose:DATA/animalpose"),
+)
+SMALL_NET = ("backbone=small", "head=pyramid", "width=16", "weights=null")
+EXECUTED |= {
+    f"poseshift adapt --recipe recipes/daml/{name}.yaml --source {source} --target {target} --out runs/{name}"
+    " --set common.model.weights=pretrained": Miniature(
+        replace={
+            RECIPE.format(name): str(ROOT / RECIPE.format(name)),
+            "common.model.weights=pretrained": "common.precision=32-true",
+        },
+        add=(
+            *(word for change in SMALL_NET for word in ("--set", f"common.model.{change}")),
+            *("--set", "common.input_size=64", "--set", "common.batch_size=4", "--set", "common.workers=0"),
+            *("--set", "common.agreement_images=4", "--set", "common.source.limit=6", "--set", "common.target.limit=6"),
+            *(word for stage in ("style", "source", "adapt") for word in ("--set", f"stages.{stage}.steps=1")),
+        ),
+        creates=(f"runs/{name}/adapt/manifest.json",),
+    )
+    for name, source, target in PUBLISHED
 }
 
 # Commands that no test here can run -> the file that runs them, and the text in it that shows it.
@@ -276,6 +304,12 @@ def write_material(work: Path) -> None:
     page = (ROOT / "docs/getting-started.md").read_text(encoding="utf-8")
     (work / "source.yaml").write_text(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
     save_file(timm.create_model("mobilenetv2_100").state_dict(), work / "mobilenetv2.safetensors")
+    for word in sorted({word for _, *words in PUBLISHED for word in words}):
+        name, _, path = word.partition(":")
+        folder = work / path.partition("@")[0]
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            runpy.run_path(str(ROOT / f"tests/data/formats/miniatures/{name}.py"))["write"](folder)
 
 
 def call(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:

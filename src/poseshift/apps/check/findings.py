@@ -68,8 +68,8 @@ def repeated(annotations: Annotations) -> IntArray:
     if not len(annotations):
         return np.zeros(0, np.int64)
     n = len(annotations)
-    columns = [annotations.keypoints.reshape(n, -1), annotations.visible, annotations.boxes]
-    table = np.concatenate([annotations.image_index[:, None], *(np.nan_to_num(c, nan=-1e9) for c in columns)], axis=1)
+    numbers = np.concatenate([annotations.keypoints.reshape(n, -1), annotations.visible, annotations.boxes], axis=1)
+    table = np.concatenate([annotations.image_index[:, None], np.nan_to_num(numbers, nan=-1e9)], axis=1)
     _, first = np.unique(table, axis=0, return_index=True)
     return np.setdiff1d(np.arange(n), first)
 

@@ -131,7 +131,7 @@ def _fixed(file: Path, group: Any) -> Table:
 def _read_h5(file: Path) -> Table:
     """Read pandas' HDF5 without opening any pickle."""
     try:
-        import h5py  # type: ignore[import-untyped]
+        import h5py
     except ImportError as error:
         raise UsageError(
             f"{str(file)!r} needs h5py: pip install 'poseshift[hdf5]', or give the csv beside it"
