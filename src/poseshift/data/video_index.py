@@ -146,7 +146,7 @@ def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Itera
     try:
         for packet in container.demux(stream):
             try:
-                yield from packet.decode()  # type: ignore[misc]
+                yield from packet.decode()
             except av.error.InvalidDataError:
                 continue
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
