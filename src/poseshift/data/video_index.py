@@ -58,7 +58,7 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
         raise DataError(f"video {str(path)!r} has no video stream; give a whole file with pictures")
     stream = container.streams.video[0]
     try:
-        if stream.codec_context is None:
+        if getattr(stream, "codec_context", None) is None:
             raise DataError(f"video {str(path)!r} is in a codec that PyAV has no decoder for; convert it, to H.264 say")
         refuse_large(path, stream.codec_context.width, stream.codec_context.height)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a size that changes on the way
@@ -146,7 +146,7 @@ def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Itera
     try:
         for packet in container.demux(stream):
             try:
-                yield from packet.decode()  # type: ignore[misc]
+                yield from packet.decode()
             except av.error.InvalidDataError:
                 continue
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:

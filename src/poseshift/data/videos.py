@@ -37,7 +37,7 @@ _INDEXED_FRAMES = 8_000_000
 
 def _upright(frame: VideoFrame, picture: ByteArray) -> ByteArray:
     """The picture as the file's display matrix wants it shown, to the nearest quarter turn."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None or data.buffer_size < 36:
         return picture
     # Row vectors: (x, y) of the stored picture is shown at (a x + c y, b x + d y).
@@ -56,6 +56,9 @@ class _OpenVideo:
         self.path, self.index = path, index
         self._reformatter = VideoReformatter()
         self._container: InputContainer | None = None
+        self._numbered: Iterator[tuple[int, VideoFrame]] = iter(())
+        self._last = -1  # the number of the frame that came last; -1 before the first
+        self._entered = False  # the next frame is the first after a jump
         self._picture: tuple[int, ByteArray] | None = None
         self._rewind()
 
@@ -86,7 +89,8 @@ class _OpenVideo:
                 "the frame out"
             )
         refuse_large(self.path, frame.width, frame.height)
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        converted = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        rgb = np.asarray(converted.to_ndarray(), np.uint8)
         return np.ascontiguousarray(_upright(frame, rgb))
 
     def _find(self, number: int) -> VideoFrame | None:

@@ -79,14 +79,19 @@ def _parse(path: str) -> tuple[Path, _Options]:
 
 def _squares(joints: Numbers, factor: float) -> FloatArray:
     """Squares of ``factor`` times the extent of the joints ``N×24×2``; NaN rows where none is finite."""
-    finite = np.isfinite(joints).all(axis=2, keepdims=True)
+    finite = np.asarray(np.isfinite(joints).all(axis=2, keepdims=True), np.bool_)
     low = np.where(finite, joints, np.inf).min(axis=1)
     high = np.where(finite, joints, -np.inf).max(axis=1)
-    some = finite.any(axis=(1, 2))
-    low, high = (np.where(some[:, None], edge, np.nan) for edge in (low, high))
+    some = np.asarray(finite.any(axis=1), np.bool_)
+    low, high = (np.where(some, edge, np.nan) for edge in (low, high))
     half = np.maximum((high - low).max(axis=1, keepdims=True), 1.0) * (factor / 2)
     centre = (low + high) / 2
     return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+
+
+def _inside(points: Numbers, size: Numbers) -> npt.NDArray[np.bool_]:
+    """Which of the points ``N×K×2`` lie in an image of ``size`` (width, height); NaN does not."""
+    return np.asarray(((points >= -0.5) & (points < size - 0.5)).all(axis=2), np.bool_)
 
 
 def _sequence(name: str) -> str:
@@ -168,7 +173,7 @@ def _read_processed(root: Path, split: str, options: _Options, *, allow_outside:
         np.ones(kept.shape[:2], bool),
         boxes=_squares(joints, ENLARGED),
         groups=np.array([_sequence(path) for path in chosen]),
-        note=f"Shoulders are SMPL's {options.shoulder} joints. Boxes are squares of 1.5 times the extent of the joints.",
+        note=f"Shoulders are SMPL's {options.shoulder} joints. Boxes are squares of 1.5 times the extent of the 24.",
     )
 
 
@@ -220,7 +225,7 @@ def _read_original(base: Path, split: str, options: _Options, *, allow_outside: 
     joints, frames, dropped = [], [], 0
     for clip in clips:
         every = _clip(base / f"{clip}_info.mat")[:: options.every] - 0.5
-        seen = ((every >= -0.5) & (every < size - 0.5)).all(axis=2)
+        seen = _inside(every, size)
         labelled = seen[:, list(JOINTS[options.shoulder])].any(axis=1) & ~(every == every[:, :1]).all(axis=(1, 2))
         dropped += int((~labelled).sum())
         joints.append(every[labelled].astype(np.float32))
@@ -234,7 +239,7 @@ def _read_original(base: Path, split: str, options: _Options, *, allow_outside: 
     return _annotations(
         VideoFrames(root=base, paths=paths, frames=tuple(frames), allow_outside=allow_outside),
         kept,
-        ((kept >= -0.5) & (kept < size - 0.5)).all(axis=2),
+        _inside(kept, size),
         # A joint may lie outside, but what is one image away from it says nothing about the body.
         boxes=_squares(np.where(np.isfinite(everywhere), np.clip(everywhere, -size, 2 * size), np.nan), ENLARGED),
         groups=np.repeat(np.array([_sequence(path) for path in paths]), counts),

@@ -162,7 +162,7 @@ def _thumbnails(images: VideoFrames, rows: IntArray) -> tuple[npt.NDArray[np.flo
 
 def _distances(points: npt.NDArray[np.float32], centres: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     squares = (points**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2 * points @ centres.T
-    return np.maximum(squares, 0)
+    return np.asarray(np.maximum(squares, 0), np.float32)
 
 
 def diverse(points: npt.NDArray[np.float32], count: int) -> list[int]:
@@ -207,7 +207,7 @@ def _frames(everything: VideoFrames, file: int, choice: _Choice) -> IntArray:
         allow_outside=everything.allow_outside,
     )
     points, kept = _thumbnails(one, np.arange(len(candidates)))
-    return candidates[np.array(kept)[diverse(points, choice.count)]]
+    return candidates[np.array(kept, np.int64)[diverse(points, choice.count)]]
 
 
 def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
