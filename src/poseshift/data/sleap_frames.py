@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -26,10 +27,9 @@ _DEFLATE = 1100
 
 def _h5py() -> Any:
     try:
-        import h5py
+        return import_module("h5py")
     except ImportError as error:
         raise UsageError("sleap: needs h5py, which is not installed; pip install 'poseshift[sleap]'") from error
-    return h5py
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from poseshift.types import Annotations
 def library() -> Any:
     """sleap-io. Raises :class:`UsageError` where it is not installed."""
     try:
-        import sleap_io
+        return import_module("sleap_io")
     except ImportError as error:
         raise UsageError("sleap: needs sleap-io, which is not installed; pip install 'poseshift[sleap]'") from error
-    return sleap_io
 
 
 def _videos(sleap_io: Any, annotations: Annotations, folder: Path) -> tuple[list[Any], dict[int, tuple[int, int]]]:

@@ -21,6 +21,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -75,7 +76,7 @@ def _table(content: Any, name: str) -> Columns:
 def _load(file: Path, allow_outside: bool) -> tuple[dict[str, Columns], list[Any], list[Any], list[str], float]:
     """Tables, skeletons, videos, names of tracks, and the version of the format."""
     library()
-    from sleap_io.io import slp
+    slp = import_module("sleap_io.io.slp")
 
     with opened(file, allow_outside) as content:
         version = float(content["metadata"].attrs["format_id"])
@@ -129,7 +130,9 @@ def _skeleton(file: Path, found: Any) -> Skeleton:
     return replace(skeleton, flip_pairs=pairs) if pairs else skeleton
 
 
-def _points(file: Path, rows: Columns, table: Columns, count: int, zeros: bool) -> tuple[FloatArray, npt.NDArray[Any]]:
+def _points(
+    file: Path, rows: Columns, table: Columns, count: int, zeros: bool
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """``N×K×2`` and which are labelled."""
     start, stop = rows["point_id_start"], rows["point_id_end"]
     length = len(table["x"])
@@ -220,7 +223,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     frames, instances = tables["frames"], tables["instances"]
     starts = frames["instance_id_start"], frames["instance_id_end"]
     frame, rows = _ranges(file, *starts, len(instances["skeleton"]), "frames in 'instances'")
-    wanted = instances["instance_type"][rows] == int("predicted" in options)
+    wanted: npt.NDArray[np.bool_] = instances["instance_type"][rows] == int("predicted" in options)
     if not wanted.any():
         hint = "labelled by a person; sleap:FILE.slp@predicted reads the predicted ones"
         raise DataError(f"{str(file)!r} has no instance {'predicted' if 'predicted' in options else hint}")
@@ -233,13 +236,13 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     skeleton = _skeleton(file, skeletons[kinds[0]])
     table = tables["pred_points" if "predicted" in options else "points"]
     points, labelled = _points(file, chosen, table, len(skeleton), "zeros" in options)
-    kept = labelled.any(axis=1)
+    kept = np.asarray(labelled.any(axis=1))
     if not kept.any():
         raise DataError(f"{str(file)!r}: none of its {len(kept)} instances has a labelled point; label some in SLEAP")
     shift = np.float32(0.5 if version < 1.1 else 0)
     video = _video_rows(file, frames["video"], videos)[frame[kept]]
     images, index = _images(file, videos, video, frames["frame_idx"][frame[kept]], allow_outside, version)
-    track = chosen["track"][kept]
+    track: IntArray = chosen["track"][kept]
     names = np.array([*tracks, "instance"])
     if track.max(initial=-1) >= len(tracks):
         raise FormatError(
