@@ -10,6 +10,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -309,7 +310,10 @@ def write_material(work: Path) -> None:
         folder = work / path.partition("@")[0]
         if not folder.exists():
             folder.mkdir(parents=True)
-            runpy.run_path(str(ROOT / f"tests/data/formats/miniatures/{name}.py"))["write"](folder)
+            miniature = runpy.run_path(str(ROOT / f"tests/data/formats/miniatures/{name}.py"))
+            written = Path(miniature.get("whole", miniature["write"])(folder))
+            if written != folder:
+                shutil.copytree(written, folder, dirs_exist_ok=True)
 
 
 def call(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:

@@ -37,3 +37,14 @@ def write(root: Path) -> str:
     splits = {"horse": {"train": [1], "valid": [0]}, "tiger": {"train": [0], "valid": []}}
     (root / "synthetic_animal.json").write_text(json.dumps(splits))
     return str(root)
+
+
+def whole(root: Path) -> str:
+    """As :func:`write`, with hounds and sheep: for commands that name these."""
+    write(root)
+    splits = json.loads((root / "synthetic_animal.json").read_text())
+    for animal in ("hound", "sheep"):
+        write_animal(root, animal)
+        splits[animal] = {"train": [0, 1], "valid": []}
+    (root / "synthetic_animal.json").write_text(json.dumps(splits))
+    return str(root)
