@@ -91,10 +91,16 @@ def test_a_missing_folder(spec: str, words: tuple[str, ...], monkeypatch: Patch,
 
 
 def test_an_unknown_format(monkeypatch: Patch, capsys: Streams) -> None:
-    adapting(target={"data": "video:a.mp4"})
+    adapting(target={"data": "pascal:a.mp4"})
     source()
     line = refused(2, monkeypatch, capsys, *TRAIN)
-    says(line, "unknown format 'video'", "expected FORMAT:PATH", "coco, lsp, animalpose, images, figures, quadrupeds")
+    says(
+        line,
+        "unknown format 'pascal'",
+        "expected FORMAT:PATH",
+        "coco, images, video, deeplabcut",
+        "figures, quadrupeds",
+    )
     words = ("adapt", "--source", "coco:source.json", "--target", "photos", "--out", "out", "--quiet")
     says(refused(2, monkeypatch, capsys, *words), "'photos' names no format; expected FORMAT:PATH")
     assert nothing_was_made()

@@ -96,6 +96,7 @@ EXECUTED: dict[str, Miniature] = {
         creates=("report.html",)
     ),
     "poseshift info runs/mine/adapt": Miniature(),
+    "poseshift check coco:rendered/train.json --html check.html": Miniature(creates=("check.html",)),
     "poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source": Miniature(
         add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/source/manifest.json",)
     ),

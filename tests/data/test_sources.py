@@ -30,7 +30,7 @@ def test_a_limit_takes_the_first() -> None:
     assert not np.array_equal(sources.read(SPEC, split="test").keypoints, whole.keypoints)
 
 
-@pytest.mark.parametrize("spec", ["video:a", "photos", ""])
+@pytest.mark.parametrize("spec", ["pascal:a", "photos", ""])
 def test_an_unknown_format_lists_the_known(spec: str) -> None:
     with pytest.raises(UsageError, match=", ".join(FORMATS)):
         sources.read(spec)

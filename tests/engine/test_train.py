@@ -62,7 +62,7 @@ def test_every_term_of_every_step_is_in_the_journal(change: dict[str, str], tmp_
     assert [line["step"] for line in lines] == [2, 4]
     names = {"supervised", "consistency", "domain", "certainty", "diversity"}
     assert all(set(line["terms"]) == names for line in lines)
-    assert lines[0]["terms"]["diversity"]["weight"] == -0.3
+    assert lines[0]["terms"]["diversity"]["weight"] == -0.15
     assert set(lines[0]["norms"]) == names, "norms are measured at steps 0 and 3"
     assert all(norm > 0 for norm in lines[1]["norms"].values())
     assert lines[0]["rates"] == {"student": 0.002, "discriminator": 0.0001}

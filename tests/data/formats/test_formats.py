@@ -24,7 +24,7 @@ def test_a_format_offers_read_and_splits(name: str) -> None:
 
 @pytest.mark.parametrize("spec", ["pascal:x", "pascal", "", ":x", "COCO:x"])
 def test_an_unknown_format_lists_the_known(spec: str) -> None:
-    with pytest.raises(UsageError, match="expected FORMAT:PATH with FORMAT one of coco, lsp, animalpose, images"):
+    with pytest.raises(UsageError, match="expected FORMAT:PATH with FORMAT one of coco, images, video, deeplabcut"):
         read(spec)
 
 
