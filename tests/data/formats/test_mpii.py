@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 from poseshift.data.formats import mpii
-from poseshift.data.skeletons.mpii import MPII16
+from poseshift.data.skeletons.people import MPII16
 from poseshift.errors import DataError, FormatError, UsageError
 
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles, missing_files
 from poseshift.data.published import check_split, load_json, numbers
-from poseshift.data.skeletons.mpii import MPII16
+from poseshift.data.skeletons.people import MPII16
 from poseshift.errors import DataError, FormatError
 from poseshift.types import NOT_LABELLED, OCCLUDED, VISIBLE, Annotations
 

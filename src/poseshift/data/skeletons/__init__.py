@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from poseshift.data.skeletons.animals import ANIMAL14, ANIMAL18, ANIMALPOSE20, AP10K17, BADJA20
 from poseshift.data.skeletons.hands import HAND21
 from poseshift.data.skeletons.mapping import KeypointMap, apply, map_keypoints
-from poseshift.data.skeletons.mpii import MPII16
 from poseshift.data.skeletons.names import from_names, split_name
-from poseshift.data.skeletons.people import COCO17, HUMAN16, LSP
+from poseshift.data.skeletons.people import COCO17, HUMAN16, LSP, MPII16
 from poseshift.types import Skeleton
 
 __all__ = [
