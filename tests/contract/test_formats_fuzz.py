@@ -65,6 +65,17 @@ def read_all(name: str, path: str) -> None:
         data.images.read(image)
 
 
+def trouble(name: str, path: str) -> str | None:
+    """What reading says, None where it succeeds (a file may not be needed)."""
+    from poseshift.errors import DataError
+
+    try:
+        read_all(name, path)
+    except DataError as error:
+        return str(error)
+    return None
+
+
 def attack(name: str, function: str, root: Path, path: str) -> list[str]:
     """What escaped or took too long, of :data:`DAMAGES` damages that are the same in every run."""
     from poseshift.errors import PoseshiftError
@@ -102,10 +113,31 @@ def test_damaged_files_raise_only_our_errors(name: str, function: str, tmp_path:
         return
     command = [sys.executable, __file__, name, function, str(tmp_path), path]
     done = subprocess.run(
-        command, env={"PYTHONPATH": str(SRC)}, capture_output=True, text=True, check=False, timeout=240
+        command,
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
     )
     assert done.returncode == 0, f"exit status {done.returncode} after {done.stderr[-2000:]}"
     assert done.stdout == ""
+
+
+def test_json_nested_too_deeply_is_our_error(tmp_path: Path) -> None:
+    refused: set[str] = set()
+    for name, function in writers():
+        root = tmp_path / name / function
+        root.mkdir(parents=True)
+        path = getattr(miniature(name), function)(root)
+        for file in root.rglob("*.json"):
+            content = file.read_bytes()
+            file.write_text("[" * 200_000)
+            error = trouble(name, path)
+            assert error is None or ("no JSON" in error and "\n" not in error), f"{name}: {error}"
+            refused |= {name} if error else set()
+            file.write_bytes(content)
+    assert refused >= {"coco", "animalpose", "label_studio", "badja", "h3d", "mpii"}
 
 
 def main(name: str, function: str, root: str, path: str) -> None:

@@ -110,14 +110,14 @@ def test_a_box_that_is_none_is_named(numbers: tuple[object, ...], tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "not JSON"),
+        ("", "no JSON"),
         ("[]", "no list 'images' of objects"),
         ('{"images": []}', "no list 'annotations' of objects"),
         ('{"images": 3, "annotations": []}', "no list 'images' of objects"),
         ('{"images": [3], "annotations": []}', "no list 'images' of objects"),
         ('{"images": [{}], "annotations": [null]}', "no list 'annotations' of objects"),
         ('{"images": [{}], "annotations": [{}]}', "no box belongs to any"),
-        ("\xff", "not JSON"),
+        ("\xff", "no JSON"),
     ],
 )
 def test_files_that_hold_no_boxes(content: str, words: str, tmp_path: Path) -> None:
@@ -127,5 +127,5 @@ def test_files_that_hold_no_boxes(content: str, words: str, tmp_path: Path) -> N
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\); give a COCO json"):
+    with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\); .*give a COCO json"):
         detections.from_coco(tmp_path / "nothing.json", [])

@@ -13,13 +13,13 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from poseshift.data.images import (
-    _DECODE_ERRORS,
+    DECODE_ERRORS,
     DECODERS,
     MAX_PIXELS,
     ImageFiles,
-    _refuse_outside,
-    _to_rgb,
     missing_files,
+    refuse_outside,
+    to_rgb,
 )
 from poseshift.errors import DataError, FormatError
 from poseshift.types import ByteArray
@@ -42,8 +42,8 @@ def decode_image(content: bytes, name: str) -> ByteArray:
                 size = f"{image.width}×{image.height}"
                 raise DataError(f"image {name!r} has {size} pixels, more than {MAX_PIXELS:,}; scale it down first")
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except _DECODE_ERRORS as error:
+            return to_rgb(ImageOps.exif_transpose(image))
+    except DECODE_ERRORS as error:
         raise DataError(
             f"image {name!r} does not decode ({str(error) or type(error).__name__}); expected one of "
             f"{', '.join(DECODERS)}, whole: replace or remove it"
@@ -81,7 +81,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     except (*ZIP_ERRORS, zipfile.BadZipFile, MemoryError) as error:
         raise FormatError(f"{str(path)!r} is no zip ({error}); fetch or export it again") from error
     try:
-        _refuse_outside(path, archive.namelist())
+        refuse_outside(path, archive.namelist())
     except DataError:
         archive.close()
         raise

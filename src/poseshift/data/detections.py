@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from poseshift.data.images import ImageFiles
+from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError
 from poseshift.types import Annotations, Skeleton
 
@@ -85,14 +85,7 @@ def _corners(box: Any, place: str) -> tuple[float, ...]:
 
 
 def _load(boxes: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(boxes.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(
-            f"{boxes}: cannot be read ({error.strerror}); give a COCO json with `images` and `annotations`"
-        ) from error
-    except ValueError as error:
-        raise FormatError(f"{boxes}: not JSON ({error}); give a COCO json with `images` and `annotations`") from error
+    document = read_json(boxes, remedy="give a COCO json with `images` and `annotations`")
     for key in ("images", "annotations"):
         rows = document.get(key) if isinstance(document, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

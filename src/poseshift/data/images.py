@@ -25,20 +25,25 @@ DECODERS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 64_000_000
 _ORIENTATION = 0x0112
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError),
     *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
-_LEAVES = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
+_OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 
 
-def _refuse_outside(root: Path, paths: Sequence[str]) -> None:
+def leaves_root(path: str) -> bool:
+    """Whether a path is absolute on any system, names a drive, or climbs by ``..``."""
+    return _OUTSIDE.search(path) is not None
+
+
+def refuse_outside(root: Path, paths: Sequence[str]) -> None:
     """Refuse absolute paths and ``..``; one cheap test of the joined text serves the usual case."""
     text = "\n".join(paths)
     if ".." not in text and ":" not in text and "\\" not in text and "\n/" not in f"\n{text}":
         return
     for path in paths:
-        if _LEAVES.search(path):
+        if leaves_root(path):
             raise DataError(
                 f"image path {path!r} leaves the data root {str(root)!r}; expected a path inside it: "
                 "correct the annotation, or allow it by name with allow_outside"
@@ -64,7 +69,7 @@ class ImageFiles:
 
     def __post_init__(self) -> None:
         if not self.allow_outside:
-            _refuse_outside(self.root, self.paths)
+            refuse_outside(self.root, self.paths)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -103,7 +108,7 @@ class ImageFiles:
                 yield image
         except FileNotFoundError as error:
             raise DataError(f"image {str(path)!r} does not exist; check the data root and the annotation") from error
-        except _DECODE_ERRORS as error:
+        except DECODE_ERRORS as error:
             raise DataError(
                 f"image {str(path)!r} does not decode ({str(error) or type(error).__name__}); expected one of "
                 f"{', '.join(DECODERS)}, whole: replace or remove the file"
@@ -136,10 +141,10 @@ class ImageFiles:
                 scale = max_side / max(image.size)
                 image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(ImageOps.exif_transpose(image))
 
 
-def _to_rgb(image: Image.Image) -> ByteArray:
+def to_rgb(image: Image.Image) -> ByteArray:
     """``H×W×3`` uint8. Sixteen bits keep their high byte, which Pillow's own conversion would clip to white."""
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)

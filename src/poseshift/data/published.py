@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift.data.images import missing_files
+from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import FloatArray, IntArray
 
@@ -47,16 +47,7 @@ def load_json(name: str, file: Path, kind: type) -> Any:
     """
     if not file.is_file():
         raise DataError(f"{name}: looked for {str(file)!r} and found none; give the folder of the set: {name}:FOLDER")
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise DataError(f"{str(file)!r} cannot be read ({error}); check its permissions") from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{str(file)!r} is no JSON ({error}); fetch the file again") from error
-    if not isinstance(content, kind):
-        found = type(content).__name__
-        raise FormatError(f"{str(file)!r} holds a {found}, expected a {kind.__name__}; fetch the file again")
-    return content
+    return read_json(file, kind)
 
 
 def numbers(file: Path, values: Any, shape: tuple[int, ...], what: str) -> npt.NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from poseshift.data.archives import decode_image
-from poseshift.data.images import _LEAVES, MAX_PIXELS, ImageFiles
+from poseshift.data.images import MAX_PIXELS, ImageFiles, leaves_root
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import ByteArray, IntArray
 
@@ -108,7 +108,7 @@ def _find(root: Path, recorded: str, allow_outside: bool) -> str:
     """Where a recorded file is, relative to ``root``: as recorded if allowed, else its base name in ``root``."""
     text = recorded.replace("\\", "/")
     name = PurePosixPath(text).name
-    tried = [text] if text and (allow_outside or not _LEAVES.search(text)) else []
+    tried = [text] if text and (allow_outside or not leaves_root(text)) else []
     for path in (*tried, name):
         if path and (root / path).is_file():
             return path

@@ -1,7 +1,8 @@
-"""Text files as people and tools write them: their bytes, their YAML, and the image paths that they name."""
+"""Text files as people and tools write them: their bytes, JSON, YAML, and the image paths that they name."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from poseshift.errors import DataError, FormatError
 
+_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number", type(None): "null"}
 _NO_PATH = re.compile(rb"[\x00-\x1f]|[^/]{256}|^.{3000}")
 
 
@@ -29,6 +31,32 @@ def read_text(file: Path) -> str:
         raise DataError(
             f"{str(file)!r} cannot be read ({error.strerror}); check the path and its permissions"
         ) from error
+
+
+def read_json(file: Path, kind: type | None = None, *, remedy: str = "fetch the file again") -> Any:
+    """The content of a JSON file.
+
+    Args:
+        file: Which.
+        kind: What its outermost value must be, if that matters here.
+        remedy: What the user is to do, for messages.
+
+    Raises:
+        DataError: It cannot be read.
+        FormatError: It is no JSON, is nested too deeply, or its outermost value is something else.
+    """
+    try:
+        content = json.loads(file.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{str(file)!r} cannot be read ({error.strerror}); check its permissions, or {remedy}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{str(file)!r} is no JSON ({error}); {remedy}") from error
+    if kind is not None and not isinstance(content, kind):
+        found, expected = (_KINDS.get(one, one.__name__) for one in (type(content), kind))
+        raise FormatError(f"{str(file)!r} holds {found}, expected {expected}; {remedy}")
+    return content
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

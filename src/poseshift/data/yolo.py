@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from poseshift.data.images import SUFFIXES, ImageFiles, missing_files
+from poseshift.data.images import SUFFIXES, ImageFiles, leaves_root, missing_files
 from poseshift.data.skeletons import known_or_new
 from poseshift.data.texts import check_image_paths, image_path, read_text
 from poseshift.errors import DataError, FormatError
 from poseshift.types import Skeleton
 
 PARTS = ("train", "val", "test")
-_LEAVES = re.compile(r"^/|^[A-Za-z]:|(^|/)\.\.(/|$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ def header_of(file: Path, config: dict[str, Any]) -> Header:
 
 def _inside(base: Path, text: str, *, allow_outside: bool) -> tuple[Path | None, str]:
     """The place that ``text`` names below ``base``, or None; a sentence where it is not where it says."""
-    if (not _LEAVES.search(text) or allow_outside) and (base / text).exists():
+    if (not leaves_root(text) or allow_outside) and (base / text).exists():
         return base / text, ""
     parts = [part for part in text.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
     for first in range(len(parts)):
@@ -110,7 +108,7 @@ def _listed(file: Path, root: Path, *, allow_outside: bool) -> list[str]:
     lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     paths = [image_path(f"{near}/{line[2:]}" if line[:2] in ("./", ".\\") else line) for line in lines]
     check_image_paths(file, paths)
-    if paths and _LEAVES.search(paths[0]) and not allow_outside:
+    if paths and leaves_root(paths[0]) and not allow_outside:
         place, _ = _inside(root, paths[0], allow_outside=False)
         kept = Path(os.path.relpath(place, root)).as_posix() if place else ""
         prefix = paths[0].removesuffix(kept)

@@ -80,7 +80,7 @@ def test_splits_are_the_published_positions(root: Path) -> None:
     with pytest.raises(DataError, match="has no list 'train' for 'tiger'"):
         tigdog.read(f"{root}@tiger", split="train")
     (root / "tigdog_by_video.json").write_text("[]")
-    with pytest.raises(FormatError, match="expected an object of animals"):
+    with pytest.raises(FormatError, match="holds a list, expected an object"):
         tigdog.read(str(root), split="train")
     (root / "tigdog_by_video.json").write_bytes(b"\xff{")
     with pytest.raises(FormatError, match="no JSON"):

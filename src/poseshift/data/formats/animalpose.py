@@ -13,7 +13,6 @@ images are also training images, and ``test_disjoint`` leaves these out.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles, missing_files
 from poseshift.data.skeletons import ANIMAL14, ANIMALPOSE20, apply, map_keypoints
+from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import NOT_LABELLED, VISIBLE, Annotations
 
@@ -48,13 +48,6 @@ def _parse(path: str) -> tuple[Path, tuple[str, ...], bool]:
     return root, animals or DEFAULT_ANIMALS, ANIMALPOSE20.name in words
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise FormatError(f"{str(path)!r} is no JSON ({error}); fetch the file again") from error
-
-
 def _rows(root: Path, split: str | None, animals: tuple[str, ...], categories: npt.NDArray[np.str_]) -> Any:
     """Positions in ``annotations`` that belong to the split and the animals."""
     if split in (None, "all"):
@@ -65,7 +58,7 @@ def _rows(root: Path, split: str | None, animals: tuple[str, ...], categories: n
             f"animalpose: split {split!r} needs the published split as {str(path)!r}, which is not there; "
             "put it beside keypoints.json, or leave the split out and split by group"
         )
-    index, key = _load(path), _SPLIT_KEYS[split or ""]
+    index, key = read_json(path), _SPLIT_KEYS[split or ""]
     rows = []
     for animal in animals:
         if not isinstance(index, dict) or key not in index.get(animal, {}):
@@ -83,7 +76,7 @@ def _rows(root: Path, split: str | None, animals: tuple[str, ...], categories: n
 
 def _columns(path: Path, *, allow_outside: bool) -> Annotations:
     """All annotations of ``keypoints.json``, whatever the animal, with 20 keypoints."""
-    content = _load(path)
+    content = read_json(path)
     try:
         images, rows = content["images"], content["annotations"]
         names = {int(category["id"]): str(category["name"]) for category in content["categories"]}

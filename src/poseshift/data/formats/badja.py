@@ -17,15 +17,14 @@ There are no boxes: crop ``from_keypoints`` or ``whole``. Groups are videos, cat
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles, missing_files
 from poseshift.data.skeletons.animals import BADJA20
+from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import NOT_LABELLED, VISIBLE, Annotations
 
@@ -68,10 +67,7 @@ def _parse(path: str) -> tuple[Path, tuple[str, ...]]:
 
 def _load(file: Path) -> tuple[list[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """``N`` paths, ``N×37×2`` joints (y, x), ``N×37`` flags of one video."""
-    try:
-        content: Any = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{str(file)!r} is no JSON ({error}); fetch the file again") from error
+    content = read_json(file)
     if not isinstance(content, list) or not all(isinstance(frame, dict) for frame in content):
         raise FormatError(f"{str(file)!r} is no list of frames; expected BADJA's own file: fetch it again")
     paths = [frame.get("image_path") for frame in content]

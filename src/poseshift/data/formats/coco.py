@@ -28,6 +28,7 @@ import numpy.typing as npt
 from poseshift.data.boxes import SizedImages
 from poseshift.data.images import ImageFiles, missing_files
 from poseshift.data.skeletons import known_or_new
+from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError
 from poseshift.types import NOT_LABELLED, Annotations, FloatArray, IntArray, Skeleton
 
@@ -76,12 +77,9 @@ def _locate(path: str, split: str | None) -> tuple[Path, Path | None]:
     )
 
 
-def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
+def load(file: Path) -> dict[str, list[dict[str, Any]]]:
     """The three lists of the file, each a list of objects."""
-    try:
-        content: Any = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise FormatError(f"{str(file)!r} is no JSON ({error}); export it again") from error
+    content = read_json(file, remedy="export it again")
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -224,7 +222,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False, la
         FormatError: The file is not COCO keypoints; the message names the annotation.
     """
     file, folder = _locate(path, split)
-    content = _load(file)
+    content = load(file)
     rows, note = _kept(content["annotations"], labelled)
     if not rows:
         raise DataError(

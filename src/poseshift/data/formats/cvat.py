@@ -230,7 +230,7 @@ def _from_coco(archive: zipfile.ZipFile, file: Path, split: str | None, options:
         json_file.write_bytes(member_bytes(archive, found[0], file))
         stub.touch()
         try:
-            content = coco._load(json_file)
+            content = coco.load(json_file)
             names = tuple(str(row.get("file_name") or "").replace("\\", "/") for row in content["images"])
             # The COCO reader sees a file that is there; what the images are is decided here.
             rows = [{**row, "file_name": stub.name} for row in content["images"]]

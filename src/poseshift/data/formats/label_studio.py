@@ -18,7 +18,6 @@ then by their base name, uploads also without the random prefix; other addresses
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -28,8 +27,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from poseshift.data.images import _LEAVES, SUFFIXES, ImageFiles
+from poseshift.data.images import SUFFIXES, ImageFiles, leaves_root
 from poseshift.data.skeletons import known_or_new
+from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import VISIBLE, Annotations
 
@@ -42,10 +42,7 @@ def _refuse(file: Path, task: Any, what: str) -> NoReturn:
 
 
 def _load(file: Path) -> list[dict[str, Any]]:
-    try:
-        tasks = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{str(file)!r} is no JSON ({error}); export it again") from error
+    tasks = read_json(file, remedy="export it again")
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise FormatError(f"{str(file)!r} is no list of tasks; export it from Label Studio as JSON, not JSON_MIN")
     return tasks
@@ -190,7 +187,7 @@ def _images(file: Path, tasks: list[dict[str, Any]], folder: Path | None, allow_
                 f"{str(file)!r}: task {task.get('id', number)!r}: image path {candidates[0]!r} leaves the data root; "
                 "correct the task, or allow it by name with allow_outside"
             )
-        allowed = [path for path in candidates if path and (allow_outside or not _LEAVES.search(path))]
+        allowed = [path for path in candidates if path and (allow_outside or not leaves_root(path))]
         tried = [prefix + path for path in allowed for prefix in prefixes]
         found = next((path for path in tried if "\0" not in path and (roots[0] / path).is_file()), None)
         if found is None:

@@ -21,7 +21,6 @@ an animation from all sides, as far as the names of the files say so.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from poseshift.data.images import ImageFiles, missing_files
 from poseshift.data.skeletons import map_keypoints
 from poseshift.data.skeletons.animals import ANIMAL14, ANIMAL18
 from poseshift.data.splits import published_rows
+from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import NOT_LABELLED, OCCLUDED, VISIBLE, Annotations, Skeleton
 
@@ -100,12 +100,7 @@ def _clean(file: Path) -> dict[str, Any]:
     """The clean annotation; empty where there is none."""
     if not file.is_file():
         return {}
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{str(file)!r} is no JSON ({error}); fetch or make it again, or remove it") from error
-    if not isinstance(content, dict):
-        raise FormatError(f"{str(file)!r} holds {type(content).__name__}, expected an object of animals; remove it")
+    content: dict[str, Any] = read_json(file, dict, remedy="fetch or make it again, or remove it")
     return content
 
 

@@ -22,7 +22,6 @@ crop their targets so; with the usual padding of 1.25 it is the published crop.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ import numpy.typing as npt
 from poseshift.data.images import ImageFiles, missing_files
 from poseshift.data.skeletons.animals import ANIMAL18
 from poseshift.data.splits import published_rows
+from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import NOT_LABELLED, VISIBLE, Annotations
 
@@ -170,13 +170,7 @@ def _rows(root: Path, found: _Frames, animal: str, split: str | None) -> npt.NDA
             f"tigdog: split {split!r} needs the published positions as {str(file)!r}, which is not there; put it "
             "there, or leave the split out and split by group"
         )
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{str(file)!r} is no JSON ({error}); fetch the file again") from error
-    if not isinstance(content, dict):
-        raise FormatError(f"{str(file)!r} holds {type(content).__name__}, expected an object of animals")
-    rows = published_rows(file, content, animal, str(split), count=len(enough))
+    rows = published_rows(file, read_json(file, dict), animal, str(split), count=len(enough))
     bare = ~(found.joints[rows, :, 2] > 0).any(axis=1)
     if bare.any():
         first = int(rows[np.argmax(bare)])
