@@ -1,19 +1,15 @@
 from __future__ import annotations
 
-import importlib.util
 import pickle
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.formats.miniatures import cvat as miniature
 
 from poseshift.data.formats import cvat
 from poseshift.errors import DataError, FormatError, UsageError
-
-_SPEC = importlib.util.spec_from_file_location("cvat_miniature", Path(__file__).parent / "miniatures/cvat.py")
-miniature = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(miniature)
 
 
 @pytest.mark.parametrize("kind", ["write", "write_xml", "write_coco"])

@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from tests.data.formats.miniatures import freihand as miniature
 
 from poseshift.data.formats import freihand
 from poseshift.data.skeletons.hands import HAND21
 from poseshift.errors import DataError, FormatError, UsageError
-
-
-def _miniature() -> Any:
-    spec = importlib.util.spec_from_file_location("freihand_mini", Path(__file__).parent / "miniatures/freihand.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-miniature = _miniature()
 
 
 def test_joints_are_projected_and_images_come_in_four_versions(tmp_path: Path) -> None:
@@ -75,7 +62,7 @@ def test_missing_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("K", "{}", "holds a dict, expected a list"),
+        ("K", "{}", "holds an object, expected a list"),
         ("K", "[[1, 2]", "no JSON"),
         ("K", "[" * 100_000, "no JSON"),
         ("K", "[]", "0 rows and 'training_xyz.json' has 3"),

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 from pathlib import Path
@@ -8,21 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.data.formats.miniatures import h3d as miniature
 
 from poseshift.data.formats import h3d
 from poseshift.errors import DataError, FormatError, UsageError
-
-
-def _miniature() -> Any:
-    spec = importlib.util.spec_from_file_location("h3d_mini", Path(__file__).parent / "miniatures/h3d.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-miniature = _miniature()
 
 
 def test_hands_without_objects(tmp_path: Path) -> None:

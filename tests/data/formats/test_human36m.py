@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.data.formats.miniatures import human36m as miniature
 
 from poseshift.data.formats import human36m
 from poseshift.data.skeletons.people import HUMAN16
@@ -18,18 +18,6 @@ MOON17 = [
     *("pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "torso", "neck"),
     *("nose", "head", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist"),
 ]
-
-
-def _miniature() -> Any:
-    spec = importlib.util.spec_from_file_location("human36m_mini", Path(__file__).parent / "miniatures/human36m.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-miniature = _miniature()
 
 
 def seen(frame: int, name: str) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.data.formats.miniatures import label_studio as miniature
 
 from poseshift.data.formats import label_studio
 from poseshift.errors import DataError, FormatError, UsageError
-
-_SPEC = importlib.util.spec_from_file_location(
-    "label_studio_miniature", Path(__file__).parent / "miniatures/label_studio.py"
-)
-miniature = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(miniature)
 
 
 def test_points_boxes_and_instances(tmp_path: Path) -> None:

@@ -1,28 +1,16 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.io import savemat
+from tests.data.formats.miniatures import lspet as miniature
 
 from poseshift.data.formats import lspet
 from poseshift.data.skeletons import LSP
 from poseshift.errors import DataError, FormatError, UsageError
-
-
-def _miniature() -> Any:
-    spec = importlib.util.spec_from_file_location("lspet_mini", Path(__file__).parent / "miniatures/lspet.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-miniature = _miniature()
 
 
 @pytest.mark.parametrize(("where", "suffix"), [("images", "jpg"), ("", "jpg"), ("", "png")])

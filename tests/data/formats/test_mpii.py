@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -8,22 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.io import savemat
+from tests.data.formats.miniatures import mpii as miniature
 
 from poseshift.data.formats import mpii
 from poseshift.data.skeletons.people import MPII16
 from poseshift.errors import DataError, FormatError, UsageError
-
-
-def _miniature() -> Any:
-    spec = importlib.util.spec_from_file_location("mpii_mini", Path(__file__).parent / "miniatures/mpii.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-miniature = _miniature()
 
 
 def test_coordinates_count_from_zero_and_boxes_are_squares(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pickle
@@ -9,22 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.data.formats.miniatures import rhd as miniature
 
 from poseshift.data.formats import rhd
 from poseshift.data.skeletons.hands import HAND21
 from poseshift.errors import DataError, FormatError, UsageError
-
-
-def _miniature() -> Any:
-    spec = importlib.util.spec_from_file_location("rhd_miniature", Path(__file__).parent / "miniatures/rhd.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-miniature = _miniature()
 
 
 @pytest.mark.parametrize("protocol", range(6))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
 from collections.abc import Callable
@@ -10,13 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from tests.data.formats.miniatures import sleap as miniature
 
 from poseshift.data.formats import coco, sleap
 from poseshift.errors import DataError, FormatError, UsageError
-
-_SPEC = importlib.util.spec_from_file_location("sleap_miniature", Path(__file__).parent / "miniatures/sleap.py")
-miniature = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(miniature)
 
 
 def test_instances_frames_and_skeleton(tmp_path: Path) -> None:

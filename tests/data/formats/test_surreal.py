@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
+from tests.data.formats.miniatures import surreal as miniature
 
 pytest.importorskip("av")
 
@@ -19,11 +19,6 @@ from poseshift.data.skeletons import LSP, map_keypoints
 from poseshift.data.skeletons.people import HUMAN16
 from poseshift.errors import DataError, FormatError, PoseshiftError, UsageError
 
-_spec = importlib.util.spec_from_file_location("miniature_surreal", Path(__file__).parent / "miniatures/surreal.py")
-assert _spec is not None
-assert _spec.loader is not None
-miniature = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(miniature)
 clip, body = miniature.clip, miniature.body
 
 

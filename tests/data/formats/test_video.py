@@ -4,20 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.formats.miniatures import video as miniature
 
 pytest.importorskip("av")
 
-import importlib.util
 
 from poseshift.data.formats import video
 from poseshift.data.splits import split_by_group
 from poseshift.errors import DataError, PoseshiftError, UsageError
 
-_spec = importlib.util.spec_from_file_location("miniature_video", Path(__file__).parent / "miniatures/video.py")
-assert _spec is not None
-assert _spec.loader is not None
-miniature = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(miniature)
 film = miniature.film
 
 
