@@ -158,10 +158,11 @@ def perform_all(tasks: list[Task], *, jobs: int) -> dict[tuple[str, int], Scored
 def _in_order(pool: ProcessPoolExecutor, tasks: list[Task]) -> Iterator[tuple[tuple[str, int], Scored]]:
     """Hands in every task once its parents are done."""
     waiting = {(task.stage, task.seed): task for task in tasks}
+    needed = {key: [(parent, task.seed) for parent in parents(task)] for key, task in waiting.items()}
     running: dict[Future[Scored], tuple[str, int]] = {}
     done: set[tuple[str, int]] = set()
     while waiting or running:
-        ready = [key for key, task in waiting.items() if all((p, key[1]) in done for p in parents(task))]
+        ready = [key for key in waiting if done.issuperset(needed[key])]
         for key in reversed(ready):  # the last stages are the longest and the ones that matter
             running[pool.submit(perform, waiting.pop(key))] = key
         for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -280,10 +281,11 @@ def main() -> None:
     oracles = [stage for stage, rows in by_stage.items() if rows[0].oracle]
     result: dict[str, Any] = {
         "recipe": name,
-        "command": f"python benchmarks/study.py {options.recipe} --seeds {options.seeds}",
+        "command": f"python benchmarks/study.py {options.recipe} --seeds {options.seeds}"
+        + (f" --stages {options.stages}" if options.stages else ""),
         "commit": revision,
         "torch": torch.__version__,
-        "device": by_stage[first][0].device,
+        "device": ", ".join(sorted({one.device for rows in by_stage.values() for one in rows})),
         "test": test["data"] if data in PROCEDURAL else data,
         "seeds": seeds,
         "oracles": oracles,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Checked:
     headers: Headers
     rows: dict[str, IntArray]
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """The content of ``--json``: counts, names, and the first examples of each finding."""
         data, visible = self.annotations, self.annotations.visible
