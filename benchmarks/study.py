@@ -158,7 +158,8 @@ def perform_all(tasks: list[Task], *, jobs: int) -> dict[tuple[str, int], Scored
 def _in_order(pool: ProcessPoolExecutor, tasks: list[Task]) -> Iterator[tuple[tuple[str, int], Scored]]:
     """Hands in every task once its parents are done."""
     waiting = {(task.stage, task.seed): task for task in tasks}
-    needed = {key: [(parent, task.seed) for parent in parents(task)] for key, task in waiting.items()}
+    # A parent that is not among the tasks was trained before; training says so if it was not.
+    needed = {key: {(parent, task.seed) for parent in parents(task)} & set(waiting) for key, task in waiting.items()}
     running: dict[Future[Scored], tuple[str, int]] = {}
     done: set[tuple[str, int]] = set()
     while waiting or running:

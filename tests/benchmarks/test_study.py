@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -73,6 +74,26 @@ def test_study_trains_scores_and_compares(recipe: Path, tmp_path: Path, monkeypa
     assert not (tmp_path / "ledger.md").exists()  # a procedural set is no test set of the literature
     text = (tmp_path / "results/tiny.md").read_text()
     assert f"**{part['stages']['source']['pck@0.05']:.1f}**" in text
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("stages", [["source", "multilevel"], ["multilevel"]])
+def test_a_stage_waits_for_its_parents_among_the_tasks(
+    stages: list[str], recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = script("study")
+    began: list[tuple[str, int]] = []
+    monkeypatch.setattr(study, "perform", lambda task: began.append((task.stage, task.seed)))
+    tasks = [
+        study.Task(recipe=str(recipe), overrides=(), seed=seed, stage=stage, folder="nowhere", test={})
+        for stage in stages
+        for seed in (0, 1)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        found = dict(study._in_order(pool, tasks))
+    assert set(found) == {(stage, seed) for stage in stages for seed in (0, 1)}
+    for seed in (0, 1):
+        assert [stage for stage, own in began if own == seed] == stages
 
 
 def test_real_test_sets_go_to_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
