@@ -275,6 +275,8 @@ def main() -> None:
         for stage in recipe.stages
         if stage in stages and found[stage, seeds[0]].hits
     }
+    if not by_stage:
+        return  # a style net alone: nothing to score
     note_in_ledger(test, name, list(by_stage), revision)
     data, first = test["data"].partition(":")[0], next(iter(by_stage))
     run = open_run(Path(tasks[0].folder) / first)
