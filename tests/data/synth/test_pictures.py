@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poseshift.data.boxes import SizedImages
-from poseshift.data.synth import FIGURE_DOMAINS, QUADRUPED_DOMAINS, figures, quadrupeds
+from poseshift.data.synth import FIGURE_DOMAINS, QUADRUPED_DOMAINS, figures, pictures, quadrupeds
 from poseshift.errors import DataError, UsageError
 from poseshift.types import Annotations, Images
 
@@ -87,11 +87,25 @@ def test_bytes_are_the_same_in_another_process() -> None:
 @BOTH
 def test_images_pickle_small_and_draw_the_same(draw: Callable[..., Annotations]) -> None:
     images = draw("easy", count=100_000 if draw is figures else 100, side=64).images
+    images.read(41)  # what it posed for this stays behind
     frozen = pickle.dumps(images)
     thawed = pickle.loads(frozen)  # noqa: S301 (our own bytes)
     assert len(frozen) < 10_000
     assert np.array_equal(images.read(42), thawed.read(42))
     assert thawed.key(42) == images.key(42)
+
+
+@BOTH
+def test_the_order_of_reading_changes_no_pixel(
+    draw: Callable[..., Annotations], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies are posed in blocks, of which a few are kept: what was posed before must not matter."""
+    alone = {index: draw("middle", side=32).images.read(index) for index in (0, 17, 3)}
+    monkeypatch.setattr(pictures, "_KEPT", 1)
+    images = draw("middle", side=32).images
+    for index in (3, 17, 0, 3):
+        np.testing.assert_array_equal(images.read(index), alone.get(index))
+    assert len(images._blocks) == 1
 
 
 def test_keys_name_kind_domain_split_and_number() -> None:

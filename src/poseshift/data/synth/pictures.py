@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +21,10 @@ from poseshift.types import Annotations, ByteArray
 
 COUNTS: Mapping[str, int] = {"train": 4000, "val": 500, "test": 1000}
 """Number of instances of each split, where none is asked for."""
+BLOCK = 16
+"""Bodies that are posed at once when one of them is drawn: sixteen cost hardly more than one."""
+_KEPT = 2048
+"""Blocks that a process keeps, about 2 kB a body."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +75,25 @@ class ProceduralImages:
         body = self.kind.bodies(self.domain, draws, category)
         return body, frame(body, self.domain.camera, draws, self.side, self.domain.look.occluders), category
 
+    @cached_property
+    def _blocks(self) -> OrderedDict[int, tuple[Scene, Indices]]:
+        return OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the posed blocks, which a loader's process makes itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_blocks"}
+
+    def _posed(self, index: int) -> tuple[Scene, int]:
+        """Scene (of one instance) and category of one image."""
+        block, row = divmod(index, BLOCK)
+        if block not in self._blocks:
+            _, scene, category = self.scene(np.arange(block * BLOCK, (block + 1) * BLOCK))
+            self._blocks[block] = scene, category
+            if len(self._blocks) > _KEPT:
+                self._blocks.popitem(last=False)
+        scene, category = self._blocks[block]
+        return scene[row], int(category[row])
+
     def read(self, index: int) -> ByteArray:
         """Draw image ``index``: ``side×side×3`` uint8.
 
@@ -76,11 +102,11 @@ class ProceduralImages:
         """
         if not 0 <= index < self.count:
             raise DataError(f"{self.kind.name} {self.domain.name}: no image {index}; expected 0..{self.count - 1}")
-        _, scene, category = self.scene(np.array([index]))
+        scene, category = self._posed(index)
         rng = np.random.default_rng(stream_key(self.kind.name, self.domain.name, self.split, self.seed, "look", index))
         look = self.domain.look
         canvas = background(rng, look, self.side, scene.boxes[0])
-        paint = self.kind.paint(rng, look, float(scene.scale[0]), int(category[0]))
+        paint = self.kind.paint(rng, look, float(scene.scale[0]), category)
         canvas = draw(canvas, scene, paint)
         return photograph(occlude(canvas, rng, look, scene.occluders[0]), rng, look)
 

@@ -6,7 +6,7 @@ y up, z towards the viewer. In a :class:`Scene` positions are pixels, y points *
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,10 @@ class Scene:
     scale: Floats
     boxes: Floats
     occluders: Floats
+
+    def __getitem__(self, row: int) -> Scene:
+        """One picture, as a scene of ``N = 1``."""
+        return Scene(**{column.name: getattr(self, column.name)[row : row + 1] for column in fields(self)})
 
 
 def rotation(axis: int, radians: Floats) -> Floats:
