@@ -26,7 +26,7 @@ def test_what_is_scored(tmp_path: Path) -> None:
     change = {**HELD_OUT, "method": {"levels": []}, "steps": 2}
     run = tiny.run(tmp_path / "run", "multilevel", change)
     scores = run.checkpoint("last").info["scores"]
-    assert set(scores) == {"agreement", "validation", "monitor"}
+    assert set(scores) == {"agreement", "coincidence", "validation", "monitor"}
     assert all(0 <= value <= 100 for value in scores.values())
     (line,) = [line for line in run.metrics() if "scores" in line]
     assert line == {"step": 2, "scores": scores}
@@ -54,6 +54,17 @@ def test_without_a_visible_keypoint_there_is_no_score(tmp_path: Path, monkeypatc
     run = tiny.run(tmp_path / "run", change={"validation": HELD_OUT["validation"], "steps": 2})
     assert run.checkpoint("last").info["scores"] == {}
     json.loads((run.checkpoint("last").path / "manifest.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(("found", "told"), [(80.0, True), (20.0, False)])
+def test_a_net_that_cannot_tell_sides_is_told_of(
+    found: float, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scoring.select, "coincidence", lambda *args: found)
+    one = session(tmp_path, "multilevel", {"method": {"levels": []}})
+    assert scoring.scores(one.method, one.data, one.batches, one.config, step=7)["coincidence"] == found
+    assert ("step 7: left and right fall on one spot in 80 %" in caplog.text) == told
+    assert ("%" in caplog.text) == told
 
 
 def test_the_views_are_the_same_at_every_checkpoint(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests import tiny
@@ -46,6 +47,22 @@ def test_agreement_counts_what_lies_within_a_twentieth_of_the_side(off: float, e
     assert found == pytest.approx(expected)
 
 
+def test_coincidence_counts_pairs_on_one_spot() -> None:
+    """Of 0 and 1 (3 px apart, the limit is 3.2) and 2 and 3 (far apart), on plain views."""
+    net = Says([(20.0, 30.0), (23.0, 30.0), (5.0, 9.0), (50.0, 9.0)])
+    views = [pair(affine.translation(torch.zeros(1, 2)))[0]]
+    assert select.coincidence(net, views, ((0, 1), (2, 3))) == pytest.approx(50)  # type: ignore[arg-type]
+    assert select.coincidence(net, views, ((0, 1),)) == pytest.approx(100)  # type: ignore[arg-type]
+    assert net.training
+
+
+def test_coincidence_of_labels_counts_labelled_pairs() -> None:
+    keypoints = np.array([[[0, 0], [3, 0]], [[0, 0], [3.3, 0]], [[0, 0], [0, 0]]], np.float32)
+    visible = np.array([[2, 1], [2, 2], [2, 0]], np.uint8)
+    assert select.labelled_coincidence(keypoints, visible, ((0, 1),), size=64) == pytest.approx(50)
+    assert np.isnan(select.labelled_coincidence(keypoints, visible * 0, ((0, 1),), size=64))
+
+
 def test_modes_are_given_back() -> None:
     one, other = Says([(20.0, 30.0)]), Says([(20.0, 30.0)])
     one.train(), other.eval()
@@ -60,7 +77,7 @@ def test_selection_picks_the_highest_agreement(tmp_path: Path, monkeypatch: pyte
     run = tiny.run(tmp_path / "run", "multilevel", {"method": {"levels": []}})
     assert run.checkpoint("best").step == 4
     assert run.checkpoint("last").step == 6
-    assert run.checkpoint("best").info["scores"] == {"agreement": 70.0}
+    assert run.checkpoint("best").info["scores"]["agreement"] == 70
     assert run.manifest["selection"].startswith("label-free: teacher-student agreement")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -68,6 +69,26 @@ def test_the_mean_teacher_alone_still_has_its_two_switches(
     shown = only(made(context, targets, levels=(), occlusion=False), batch())
     assert hidden.terms["consistency"].value != shown.terms["consistency"].value
     assert hidden.terms["supervised"].value == shown.terms["supervised"].value
+
+
+def test_exclusive_pairs_drop_labels_and_change_nothing_else(
+    context: Contexts, batch: Batches, targets: TargetBatch
+) -> None:
+    """A net that puts every keypoint on one spot: of the pair, one label stays."""
+    published = made(context, targets, levels=(), mask_fraction=1.0)
+    exclusive = Multilevel(
+        MultilevelConfig(levels=(), mask_fraction=1.0, exclusive_pairs=0.05),
+        replace(context(), pairs=((0, 2),)),
+    ).train()
+    same = torch.zeros(4, 3, 16, 24)
+    same[:, :, 5, 7] = torch.tensor([0.9, 0.6, 0.8])
+    masks = []
+    for method in (published, exclusive):
+        method.nets.pseudo_heatmaps = lambda *args: same  # type: ignore[method-assign]
+        method._consistency = lambda canonical, pseudo, mask, matrix: masks.append(mask) or mask.sum()  # type: ignore[assignment,func-returns-value,method-assign]
+        only(method, batch())
+    assert masks[0].tolist() == [[1, 1, 1]] * 4
+    assert masks[1].tolist() == [[1, 1, 0]] * 4
 
 
 def test_the_total_is_equation_nine(context: Contexts, batch: Batches, targets: TargetBatch) -> None:

@@ -48,6 +48,30 @@ def test_the_mask_has_no_gradient() -> None:
     assert not pseudo_labels.top_fraction(torch.rand(3, 4, requires_grad=True), 0.5).requires_grad
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**16), distance=st.floats(0, 8))
+def test_exclude_coincident_against_a_loop(seed: int, distance: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randint(0, 6, (5, 6, 2), generator=generator).float()
+    peaks = torch.rand(5, 6, generator=generator)
+    mask = (torch.rand(5, 6, generator=generator) < 0.7).float()
+    pairs = torch.tensor([[0, 5], [3, 2]])
+    expected = mask.clone()
+    for row in range(5):
+        for left, right in pairs.tolist():
+            if torch.dist(points[row, left], points[row, right]) < distance:
+                expected[row, left if peaks[row, left] < peaks[row, right] else right] = 0
+    found = pseudo_labels.exclude_coincident(mask, points, peaks, pairs, distance=distance)
+    assert torch.equal(found, expected)
+
+
+def test_without_pairs_nothing_is_excluded() -> None:
+    mask = torch.ones(2, 3)
+    none = torch.empty(0, 2, dtype=torch.long)
+    found = pseudo_labels.exclude_coincident(mask, torch.zeros(2, 3, 2), torch.rand(2, 3), none, distance=1.0)
+    assert torch.equal(found, mask)
+
+
 def test_choose_confident() -> None:
     peaks = torch.tensor([[0.95, 0.2, 0.9], [0.1, 0.2, 0.3], [0.99, 0.99, 0.99], [0.0, 0.93, 0.0]])
     draws = torch.tensor([[0.4, 0.1, 0.9, 0.5], [0.0, 0.1, 0.2, 0.3], [0.5, 0.7, 0.8, 0.1], [0.49, 0.0, 0.0, 0.0]])

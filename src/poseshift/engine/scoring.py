@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 
@@ -21,6 +22,11 @@ from poseshift.engine.setup import Data, rows_for_scoring
 from poseshift.methods.base import Method
 from poseshift.models.pose_net import PoseNet
 
+log = logging.getLogger(__name__)
+
+CONFUSED = 25.0
+"""Points of coincidence above the source's labels at which a run is told that its net may not know sides."""
+
 
 def scores(method: Method, data: Data, batches: Batches, config: RunConfig, *, step: int) -> dict[str, float]:
     """Scores of the method as it is, in percent; the method must be in evaluation mode.
@@ -33,6 +39,8 @@ def scores(method: Method, data: Data, batches: Batches, config: RunConfig, *, s
         return found
     if data.target is not None:
         found["agreement"] = select.agreement(predictor, student, _pairs(data.target, batches, config))
+        if data.skeleton.flip_pairs:
+            found["coincidence"] = _coincidence(predictor, data, data.target, batches, config, step=step)
     for name, crops in (("validation", data.validation), ("monitor", data.monitor)):
         if crops is not None:
             found[name] = _mean_pck(predictor, crops, batches.device)
@@ -44,6 +52,22 @@ def _mean_pck(net: PoseNet, crops: Crops, device: torch.device) -> float:
     annotations = crops.annotations
     hits = metrics.exact_hits(said.keypoints, annotations.keypoints, annotations.visible == 2, said.crop_side)
     return 100 * metrics.group_means(metrics.pck(hits), annotations.skeleton)["mean"]
+
+
+def _coincidence(net: PoseNet, data: Data, target: Crops, batches: Batches, config: RunConfig, *, step: int) -> float:
+    """Of the predictor on plain target views; warns where it is far above that of the source's labels."""
+    sides = data.skeleton.flip_pairs
+    found = select.coincidence(net, (plain for plain, _ in _pairs(target, batches, config)), sides)
+    if data.source is not None:
+        shown = data.source.keypoints, data.source.annotations.visible
+        usual = select.labelled_coincidence(*shown, sides, size=data.source.size)
+        if found > usual + CONFUSED:
+            log.warning(
+                "step %d: left and right fall on one spot in %.0f %% of the pairs (source labels: %.0f %%): the model "
+                "may not tell sides; more source steps, restyled source images or method.exclusive_pairs may help",
+                *(step, found, usual),
+            )
+    return found
 
 
 def _pairs(target: Crops, batches: Batches, config: RunConfig) -> Iterator[tuple[TargetBatch, TargetBatch]]:

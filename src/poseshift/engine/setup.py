@@ -207,6 +207,7 @@ def method_of(config: RunConfig, run: Run, data: Data) -> Method:
         style=_style_net(run),
         heatmap=config.heatmap,
         targets=len(data.target) if data.target is not None else 0,
+        pairs=data.skeleton.flip_pairs,
     )
     method = METHODS[config.method.name](config.method, context)
     memory = torch.channels_last if config.model.channels_last else torch.contiguous_format

@@ -100,12 +100,14 @@ class Context:
         style: The style net of the parent run, or None.
         heatmap: How target heatmaps are drawn.
         targets: Number of target instances, 0 where there are none.
+        pairs: Indices of left and right keypoints.
     """
 
     net: Callable[[], PoseNet]
     style: StyleNet | None
     heatmap: HeatmapConfig
     targets: int
+    pairs: tuple[tuple[int, int], ...] = ()
 
 
 class Method(nn.Module, ABC):

@@ -13,7 +13,7 @@ Eq. 4 (the moving average) follows each step; Eq. 9 is the weighted sum.
 Deviations from the paper: ``pose: calibrated`` (default) normalises entropies by ln of their bins, takes marginals by
 maximum and the diversity on mean probabilities, because the released form moves nothing (``pose: released`` keeps it);
 β and the weights are fixed by ``benchmarks/calibrate_pose.py``. ``valid_only`` counts only cells of the canonical
-frame that the student's view shows.
+frame that the student's view shows. ``exclusive_pairs`` (off by default) drops labels that confuse sides.
 
 Deviations from the authors' code: the inverse of the augmentation is one exact resampling; the occlusion patch lands on
 the joint; the teacher's BatchNorm is explicit (``teacher_bn``); styles come from a bank of un-augmented target images;
@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
@@ -50,6 +51,9 @@ class MultilevelConfig(MethodConfig):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="α of Eq. 4.")
     teacher_bn: TeacherNorm = Field("batch", description="What the teacher's BatchNorm does, see MeanTeacher.")
     mask_fraction: float = Field(0.5, gt=0, le=1, description="Part of the teacher's peaks that is trusted.")
+    exclusive_pairs: float = Field(
+        0.0, ge=0, lt=1, description="Left and right peaks nearer than this (of the side): the weaker is no label."
+    )
     valid_only: bool = Field(True, description="Compare only cells that the student's view shows.")
     occlusion: bool = Field(True, description="Paste a patch over a confident keypoint of the student's view.")
     occlusion_probability: float = Field(0.5, ge=0, le=1)
@@ -77,6 +81,7 @@ class MultilevelConfig(MethodConfig):
 class Multilevel(Method):
     """Mean teacher with alignment of images, features and poses."""
 
+    pairs: Tensor
     Config = MultilevelConfig
     moving_buffers = frozenset({"teacher"})
 
@@ -86,6 +91,7 @@ class Multilevel(Method):
         net = context.net()
         self.nets = MeanTeacher(net, decay=config.ema_decay, norm=config.teacher_bn)
         self.discriminator = Discriminator(net.width) if "feature" in config.levels else None
+        self.register_buffer("pairs", torch.tensor(context.pairs, dtype=torch.long).view(-1, 2), persistent=False)
         self.styles: StyleBank | None = None
         if "image" in config.levels:
             if context.style is None:
@@ -112,8 +118,11 @@ class Multilevel(Method):
         canonical = affine.unwarp_heatmaps(student.heatmaps.float(), matrix, stride=self.nets.student.stride)
 
         terms = {"supervised": Term(supervised(source, batch.source, self.nets.student.stride, self.heatmap))}  # Eq. 3
-        _, peaks = heatmaps.peaks(pseudo)
+        points, peaks = heatmaps.peaks(pseudo)
         mask = pseudo_labels.top_fraction(peaks, self.config.mask_fraction)
+        if self.config.exclusive_pairs:
+            distance = self.config.exclusive_pairs * pseudo.shape[-1]
+            mask = pseudo_labels.exclude_coincident(mask, points, peaks, self.pairs, distance=distance)
         if self.config.consistency:
             terms["consistency"] = Term(
                 self._consistency(canonical, pseudo, mask, matrix), self.config.consistency_weight

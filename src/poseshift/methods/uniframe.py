@@ -9,7 +9,7 @@ Terms
                      styles with probability ½; a patch hides a confident keypoint from the student.
 The moving average follows each step.
 
-Deviations from the paper: none in the terms; ``valid_only`` is off by default, as published.
+Deviations from the paper: none in the terms; ``valid_only`` and ``exclusive_pairs`` are off by default, as published.
 
 Deviations from the authors' code: the inverse of the augmentation is one exact resampling; the occlusion patch lands on
 the joint; the teacher's BatchNorm is explicit; target styles come from a bank of un-augmented images; no target labels
@@ -43,6 +43,9 @@ class UniframeConfig(MethodConfig):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="α of the paper.")
     teacher_bn: TeacherNorm = Field("batch", description="What the teacher's BatchNorm does, see MeanTeacher.")
     mask_fraction: float = Field(0.5, gt=0, le=1, description="Part of the teacher's peaks that is trusted.")
+    exclusive_pairs: float = Field(
+        0.0, ge=0, lt=1, description="Left and right peaks nearer than this (of the side): the weaker is no label."
+    )
     valid_only: bool = Field(False, description="Compare only cells that the student's view shows.")
     occlusion: bool = Field(True, description="Paste a patch over a confident keypoint of the student's view.")
     occlusion_probability: float = Field(0.5, ge=0, le=1)
@@ -55,6 +58,7 @@ class UniframeConfig(MethodConfig):
 class Uniframe(Method):
     """Mean teacher with stylisation both ways."""
 
+    pairs: Tensor
     Config = UniframeConfig
     moving_buffers = frozenset({"teacher"})
 
@@ -66,6 +70,7 @@ class Uniframe(Method):
             )
         self.config, self.heatmap = config, context.heatmap
         self.nets = MeanTeacher(context.net(), decay=config.ema_decay, norm=config.teacher_bn)
+        self.register_buffer("pairs", torch.tensor(context.pairs, dtype=torch.long).view(-1, 2), persistent=False)
         self.styles = StyleBank(context.style, context.targets)
 
     def parts(self) -> dict[str, nn.Module]:
@@ -81,8 +86,11 @@ class Uniframe(Method):
         student = self.nets.student(self._occluded(batch, pseudo))
         canonical = affine.unwarp_heatmaps(student.heatmaps.float(), target.student.matrix, stride=stride)
 
-        _, peaks = heatmaps.peaks(pseudo)
+        points, peaks = heatmaps.peaks(pseudo)
         mask = pseudo_labels.top_fraction(peaks, self.config.mask_fraction)
+        if self.config.exclusive_pairs:
+            distance = self.config.exclusive_pairs * pseudo.shape[-1]
+            mask = pseudo_labels.exclude_coincident(mask, points, peaks, self.pairs, distance=distance)
         rectified = heatmaps.rectify(pseudo, self.heatmap.sigma)
         if self.config.valid_only:
             seen = affine.seen_cells(canonical, target.student.matrix, stride=stride)

@@ -26,6 +26,32 @@ def top_fraction(peaks: Float[Tensor, "B K"], fraction: float) -> Float[Tensor, 
     return (peaks > threshold).to(peaks.dtype)
 
 
+def exclude_coincident(
+    mask: Float[Tensor, "B K"],
+    points: Float[Tensor, "B K 2"],
+    peaks: Float[Tensor, "B K"],
+    pairs: Int[Tensor, "P 2"],
+    *,
+    distance: float,
+) -> Float[Tensor, "B K"]:
+    """The mask without the less certain of a left and a right keypoint that claim one spot.
+
+    A net that cannot tell sides puts both on the same limb, and pseudo-labels of that teach the student that sides do
+    not matter. (Not in any of the papers.)
+
+    Args:
+        mask: ``B×K`` trusted peaks, 0 or 1.
+        points: ``B×K×2`` places of the peaks.
+        peaks: ``B×K`` their values.
+        pairs: ``P×2`` indices of left and right, no keypoint in two pairs.
+        distance: Below it two points are one spot, in the units of ``points``.
+    """
+    left, right = pairs[:, 0], pairs[:, 1]
+    near = (points[:, left] - points[:, right]).norm(dim=-1) < distance
+    weaker = torch.where(peaks[:, left] < peaks[:, right], left, right)
+    return mask * (1 - torch.zeros_like(mask).scatter(1, weaker, near.to(mask.dtype)))
+
+
 def choose_confident(
     peaks: Float[Tensor, "B K"], *, threshold: float, probability: float, draws: Float[Tensor, "B K+1"]
 ) -> tuple[Int[Tensor, " B"], Bool[Tensor, " B"]]:

@@ -19,6 +19,7 @@ Point = tuple[float, float]
 
 SCORES = {
     "agreement": "Agreement without labels",
+    "coincidence": "Left and right on one spot",
     "validation": "PCK on held-out source",
     "monitor": "PCK on target labels (monitoring)",
 }
