@@ -45,7 +45,7 @@ def test_it_is_frozen() -> None:
         ({**RAW, "stepps": 3}, ["unknown key 'stepps'", "did you mean 'steps'?", "known: agreement_images", "workers"]),
         (
             {**RAW, "source": {"data": "a", "splitt": "b"}},
-            ["unknown key 'source.splitt'", "did you mean 'split'?", "known: boxes, data, limit, mapping, padding"],
+            ["unknown key 'source.splitt'", "did you mean 'split'?", "known: boxes, data, label_boxes, limit, mapping"],
         ),
         (
             {**RAW, "method": {"name": "multilevel", "levls": []}},

@@ -43,6 +43,10 @@ class DataConfig(CropConfig):
     mapping: Mapping[str, str] = Field(
         default_factory=dict, description="Target keypoint name to source keypoint name."
     )
+    label_boxes: bool = Field(
+        False,
+        description="Of a target: cut by the boxes that its format computes from labels, as published protocols do.",
+    )
 
 
 class ViewsConfig(_Strict):

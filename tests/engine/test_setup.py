@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tests import tiny
+from tests.data.formats.miniatures import tigdog
 
 from poseshift.config import RunConfig
+from poseshift.data import sources
+from poseshift.data.skeletons import ANIMAL18, LSP
 from poseshift.engine import setup
 from poseshift.engine.run import Run
 from poseshift.engine.train import train
@@ -76,6 +79,19 @@ def test_more_source_keypoints_than_the_target_wants_are_left_out(tmp_path: Path
 def test_boxes_from_target_labels_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"target\.boxes: from_keypoints reads target labels"):
         setup.data_of(tiny.settings("multilevel", {"target": {"boxes": "from_keypoints"}}))
+
+
+def test_published_boxes_from_labels_are_asked_for_by_name(tmp_path: Path) -> None:
+    target = {"data": f"tigdog:{tigdog.write(tmp_path)}", "split": "train", "boxes": "given"}
+    joints = dict(zip(ANIMAL18.keypoints, LSP.keypoints, strict=False))
+    options = {"target": {**target, "mapping": joints}, "method": {"levels": []}}
+    with pytest.raises(DataError, match=r"3 of 3 instances of tigdog:.* have no box .*`label_boxes: true`"):
+        setup.data_of(tiny.settings("multilevel", options))
+    data = setup.data_of(tiny.settings("multilevel", {**options, "target": {**options["target"], "label_boxes": True}}))
+    assert data.target is not None
+    assert data.target.boxes == "given"
+    assert data.target.annotations.keypoints.size == 0
+    assert data.notes["target"].endswith(sources.LABEL_BOXES)
 
 
 @pytest.mark.parametrize(("method", "role"), [("source_only", "source"), ("multilevel", "target"), ("style", "source")])

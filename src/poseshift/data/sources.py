@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,14 +16,35 @@ from poseshift.types import Annotations, Skeleton
 log = logging.getLogger(__name__)
 
 
-def read(spec: str, *, split: str | None = None, limit: int | None = None, labelled: bool = True) -> Annotations:
-    """The annotations of ``FORMAT:PATH``, at most ``limit`` of them; without ``labelled``, no label is looked at.
+LABEL_BOXES = "Boxes and instances are those that labels give (label_boxes), as published protocols cut."
+
+
+def read(
+    spec: str,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    labelled: bool = True,
+    label_boxes: bool = False,
+) -> Annotations:
+    """The annotations of ``FORMAT:PATH``.
+
+    Args:
+        spec: ``FORMAT:PATH``.
+        split: Of that format.
+        limit: At most so many, the first ones.
+        labelled: Without it no label is looked at.
+        label_boxes: Without labels: keep the instances and boxes that the reader computes from labels all the same,
+            and only these; the note says so.
 
     Raises:
         UsageError: Unknown format or split.
         DataError: Nothing to read, or files that do not fit.
     """
-    annotations = formats.read(spec, split=split) if labelled else formats.read_unlabelled(spec, split=split)
+    looked = labelled or label_boxes
+    annotations = formats.read(spec, split=split) if looked else formats.read_unlabelled(spec, split=split)
+    if label_boxes and not labelled:
+        annotations = replace(annotations.blank(), note=f"{annotations.note} {LABEL_BOXES}".strip())
     if limit is not None:
         annotations = annotations.select(np.arange(min(limit, len(annotations))))
     if not len(annotations):

@@ -83,7 +83,7 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
                 f"{name}: the method {config.method.name!r} needs it; give `{name}: {{data: FORMAT:PATH}}`"
             )
     source = _read(config.source) if config.source else None
-    target = _read(config.target, labelled=False) if config.target else None
+    target = _read(config.target, labelled=False, label_boxes=config.target.label_boxes) if config.target else None
     skeleton = _skeleton(config, source, target)
     margin = round(config.margin * config.input_size)
     if source is not None and config.source is not None:
@@ -100,8 +100,8 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
     )
 
 
-def _read(config: DataConfig, *, labelled: bool = True) -> Annotations:
-    return sources.read(config.data, split=config.split, limit=config.limit, labelled=labelled)
+def _read(config: DataConfig, **labels: bool) -> Annotations:
+    return sources.read(config.data, split=config.split, limit=config.limit, **labels)
 
 
 def _skeleton(config: RunConfig, source: Annotations | None, target: Annotations | None) -> Skeleton:
@@ -120,6 +120,12 @@ def _unlabelled(target: Annotations | None, config: DataConfig | None) -> Annota
     if config.boxes == "from_keypoints":
         raise ConfigError(
             "target.boxes: from_keypoints reads target labels; freeze the boxes to a file, or use given or whole"
+        )
+    boxless = int(np.isnan(target.boxes).any(axis=1).sum())
+    if config.boxes == "given" and boxless:
+        raise DataError(
+            f"target.boxes: given, but {boxless} of {len(target)} instances of {config.data} have no box while labels "
+            "are not looked at; use whole, or `label_boxes: true` to cut by boxes that the format computes from labels"
         )
     return target.without_labels()
 

@@ -25,9 +25,9 @@ import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles
 from poseshift.data.pickles import load
-from poseshift.data.published import ENORMOUS, check_split, require_images, split_options, tight_boxes
+from poseshift.data.published import ENORMOUS, NO_BOXES, check_split, require_images, split_options, tight_boxes
 from poseshift.data.skeletons.hands import HAND21
-from poseshift.errors import DataError, FormatError
+from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import NOT_LABELLED, OCCLUDED, VISIBLE, Annotations
 
 SPLITS = ("all", "train", "test")
@@ -38,15 +38,16 @@ SIDE, CROP, LEAST, MOST_VISIBLE, OVERLAP = 320, 1.5, 64, 16, 0.3
 _TO_BASE_FIRST = np.array([0, *(4 * finger + joint for finger in range(5) for joint in (4, 3, 2, 1))])
 
 
-def _load(root: Path, folder: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Image numbers ``N`` and ``N×2×21×3`` x, y, flag of both hands, joints from base to tip."""
+def _load(root: Path, folder: str, labelled: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Image numbers ``N`` and ``N×2×21×3`` x, y, flag of both hands, joints from base to tip; without labels, zeros."""
     file = root / folder / f"anno_{folder}.pickle"
     content = load(file)
     if not isinstance(content, dict) or not content:
         raise FormatError(f"{str(file)!r} holds a {type(content).__name__}, expected a dict of images; fetch it again")
     try:
         keys = [int(key) for key in content]
-        table = np.array([row["uv_vis"] for row in content.values()], np.float64).reshape(len(keys), 42, 3)
+        lists = [row["uv_vis"] for row in content.values()] if labelled else np.zeros((len(keys), 42, 3))
+        table = np.array(lists, np.float64).reshape(len(keys), 42, 3)
         ids = np.array(keys, np.int64)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         reason = " ".join(repr(error).split())[:150]
@@ -100,16 +101,17 @@ def _root(folder: Path) -> Path:
     return inner if inner.is_dir() else folder
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read RHD.
 
     Args:
         path: ``FOLDER`` or ``FOLDER@hand=left``, see above.
         split: ``train`` (``training/``), ``test`` (``evaluation/``) or ``all`` / None.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it only image numbers are read: each image is one instance, of no side and without a box.
 
     Raises:
-        UsageError: An option after ``@``, or the split, is unknown.
+        UsageError: An option after ``@``, or the split, is unknown; or one side is asked for without labels.
         DataError: A file is missing, or no hand is left.
         FormatError: An annotation file is not what it should be.
     """
@@ -117,11 +119,14 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     folder, words = split_options(path, "rhd", OPTIONS)
     root, hidden = _root(folder), NOT_LABELLED if "visible_only" in words else OCCLUDED
     wanted = next((word.removeprefix("hand=") for word in reversed(words) if word.startswith("hand=")), "both")
+    if wanted != "both" and not labelled:
+        raise UsageError(f"rhd: hand={wanted} needs labels, which are not looked at here; leave it out")
     parts: list[Any] = []
     files: list[str] = []
     for name in FOLDERS.values() if split in (None, "all") else [FOLDERS[split or ""]]:
-        ids, hands = _load(root, name)
+        ids, hands = _load(root, name, labelled)
         keep = _kept(hands) & np.array([wanted in (hand, "both") for hand in HANDS])
+        keep = keep if labelled else np.tile([True, False], (len(ids), 1))
         image, hand = np.nonzero(keep)
         parts.append((image + len(files), hand, hands[image, hand]))
         files += [f"{name}/color/{number:05d}.png" for number in ids.tolist()]
@@ -130,16 +135,19 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         raise DataError(f"rhd: {str(root)!r} has no {wanted} hand that is large and visible enough; give other data")
     require_images("rhd", root, [files[i] for i in np.unique(index).tolist()])
     visible = np.where(joints[..., 2] > 0, VISIBLE, hidden)
-    return Annotations(
+    found = Annotations(
         name="rhd",
         images=ImageFiles(root=root, paths=tuple(files), allow_outside=allow_outside),
         image_index=index.astype(np.int64),
         skeleton=HAND21,
         keypoints=np.where((visible > 0)[..., None], joints[..., :2], 0).astype(np.float32),
         visible=visible.astype(np.uint8),
-        boxes=tight_boxes(joints[..., :2]),
+        boxes=tight_boxes(joints[..., :2]) if labelled else np.full((len(index), 4), np.nan, np.float32),
         groups=np.array(files)[index],
-        categories=np.array(HANDS)[which],
+        categories=np.array(HANDS)[which] if labelled else np.full(len(index), "hand"),
         note="Boxes are those of the 21 joints; the papers crop 1.5 times their longer side. Left and right hands are "
-        "not mirrored onto each other: the category says which is which.",
+        "not mirrored onto each other: the category says which is which."
+        if labelled
+        else f"{NO_BOXES} Each image is one instance.",
     )
+    return found if labelled else found.blank()
