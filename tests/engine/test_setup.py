@@ -70,6 +70,18 @@ def test_a_mapping_at_either_role_cures_it(role: str, tmp_path: Path, caplog: py
     assert "no partner for root" in caplog.text
 
 
+def test_a_mid_point_supervises_a_keypoint_that_the_source_lacks(tmp_path: Path) -> None:
+    settings = coco_settings(tmp_path, ["tip", "left_hip", "right_hip"], {})
+    plain = setup.data_of(settings.model_copy(update={"target": None, "method": tiny.settings().method}))
+    change = {"target": settings.target.model_copy(update={"mapping": {"root": ("left_hip", "right_hip")}})}  # type: ignore[union-attr]
+    data = setup.data_of(settings.model_copy(update=change))
+    assert data.source is not None
+    assert plain.source is not None
+    hips = plain.source.annotations.keypoints[:, 1:]
+    np.testing.assert_array_equal(data.source.annotations.keypoints[:, 2], hips.sum(1) / np.float32(2))
+    assert data.source.annotations.visible.tolist() == [[2, 0, 2]] * 4
+
+
 def test_more_source_keypoints_than_the_target_wants_are_left_out(tmp_path: Path) -> None:
     data = setup.data_of(coco_settings(tmp_path, ["root", "x", "tip", "y", "bend"], {}))
     assert data.source is not None

@@ -52,7 +52,9 @@ def read(
     return annotations
 
 
-def to_skeleton(annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, str], *, origin: str) -> Annotations:
+def to_skeleton(
+    annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, skeletons.Partner], *, origin: str
+) -> Annotations:
     """Labelled annotations in another skeleton, by name; logs what has no partner.
 
     Raises:

@@ -165,7 +165,7 @@ def _from_arrays(root: Path, animal: str, skeleton: Skeleton, labelled: bool) ->
             f"synthetic_animal: looked for images in {str(root / folder)!r} and found none; "
             "give the folder that holds synthetic_animal/: synthetic_animal:FOLDER"
         )
-    ids = np.array(VERTICES[animal])[list(map_keypoints(ANIMAL18, skeleton).index)]
+    ids = np.array(VERTICES[animal])[[i for (i,) in map_keypoints(ANIMAL18, skeleton).partners]]
     joints, boxes = np.zeros((len(names), len(ids), 3)), np.full((len(names), 4), np.nan)
     for i, name in enumerate(names if labelled else []):
         vertices = _vertices(root / folder / f"{name.removesuffix(_IMAGE)}{_KEYPOINTS}", int(ids.max()) + 1)
