@@ -157,6 +157,12 @@ def test_a_mid_point_leaves_its_keypoints_free_and_says_how_all_were_found() -> 
     assert found.missing == ("left_knee",)
     assert found.unused == ("left_eye", "right_eye", "left_ear", "right_ear", "left_knee")
     assert found.index[12] == -1
+    lines = found.table().splitlines()
+    assert lines[0] == "keypoints, target (lsp) ← source (coco17):"
+    assert len(lines) == 1 + 14 + 1
+    assert "  neck           ← left_shoulder + right_shoulder  mid-point" in lines
+    assert "  left_knee      ← –                               none: never labelled" in lines
+    assert lines[-1] == "  not used of the source: left_eye, right_eye, left_ear, right_ear, left_knee"
     assert map_keypoints(from_names("s", ["left_hand"]), from_names("t", ["left_wrist"])).how == ("synonym",)
 
 

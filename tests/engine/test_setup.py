@@ -82,6 +82,31 @@ def test_a_mid_point_supervises_a_keypoint_that_the_source_lacks(tmp_path: Path)
     assert data.source.annotations.visible.tolist() == [[2, 0, 2]] * 4
 
 
+def test_how_keypoints_were_matched_is_logged_and_written_down(tmp_path: Path) -> None:
+    settings = coco_settings(tmp_path, ["tip", "left_hip", "right_hip", "horn"], {"steps": 1})
+    change = {"target": settings.target.model_copy(update={"mapping": {"root": ("left_hip", "right_hip")}})}  # type: ignore[union-attr]
+    run = train(settings.model_copy(update=change), tmp_path / "run", quiet=True)
+    log = (run.path / "log.txt").read_text(encoding="utf-8")
+    for line in ("tip  ← tip", "bend ← –", "root ← left_hip + right_hip  mid-point", "not used of the source: horn"):
+        assert line in log
+    assert run.manifest["matching"] == {
+        "rows": [["tip", "tip", "same name"], ["bend", "", "none"], ["root", "left_hip + right_hip", "mid-point"]],
+        "unused": ["horn"],
+    }
+    same = tiny.run(tmp_path / "same", change={"steps": 1})
+    assert same.manifest["matching"] is None
+    assert "←" not in (same.path / "log.txt").read_text(encoding="utf-8")
+
+
+def test_held_out_source_data_are_mapped_as_the_source_is(tmp_path: Path) -> None:
+    settings = coco_settings(tmp_path, ["tip", "elbow"], {})
+    source = settings.source.model_copy(update={"mapping": {"bend": "elbow"}})  # type: ignore[union-attr]
+    plain = source.model_copy(update={"mapping": {}})
+    data = setup.data_of(settings.model_copy(update={"source": source, "validation": plain}))
+    assert data.validation is not None
+    assert data.validation.annotations.visible.tolist() == [[2, 2, 0]] * 4
+
+
 def test_more_source_keypoints_than_the_target_wants_are_left_out(tmp_path: Path) -> None:
     data = setup.data_of(coco_settings(tmp_path, ["root", "x", "tip", "y", "bend"], {}))
     assert data.source is not None

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from poseshift.data import formats, skeletons
+from poseshift.data.skeletons import KeypointMap, Partner
 from poseshift.errors import DataError
 from poseshift.types import Annotations, Skeleton
 
@@ -52,16 +53,16 @@ def read(
     return annotations
 
 
-def to_skeleton(
-    annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, skeletons.Partner], *, origin: str
-) -> Annotations:
-    """Labelled annotations in another skeleton, by name; logs what has no partner.
+def match(
+    annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, Partner], *, origin: str
+) -> KeypointMap | None:
+    """How labelled annotations come into another skeleton, None where the keypoints are the same; logs what is missing.
 
     Raises:
         DataError: The numbers of keypoints differ, some have no partner, and no mapping was given.
     """
     if annotations.skeleton.keypoints == wanted.keypoints:
-        return annotations
+        return None
     found = skeletons.map_keypoints(annotations.skeleton, wanted, mapping)
     if found.missing and not mapping and len(wanted) != len(annotations.skeleton):
         raise DataError(
@@ -71,7 +72,15 @@ def to_skeleton(
         )
     if found.missing:
         log.warning("%s: no partner for %s; they are never labelled", origin, ", ".join(found.missing))
-    return skeletons.apply(annotations, found)
+    return found
+
+
+def to_skeleton(
+    annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, Partner], *, origin: str
+) -> Annotations:
+    """Labelled annotations in another skeleton, as :func:`match` finds. Raises as it does."""
+    found = match(annotations, wanted, mapping, origin=origin)
+    return annotations if found is None else skeletons.apply(annotations, found)
 
 
 def fingerprint(annotations: Annotations) -> str:

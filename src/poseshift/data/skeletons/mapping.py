@@ -63,6 +63,23 @@ class KeypointMap:
         used = {i for found in self.partners for i in found}
         return tuple(name for i, name in enumerate(self.source.keypoints) if i not in used)
 
+    @property
+    def rows(self) -> tuple[tuple[str, str, str], ...]:
+        """For people: each target keypoint, what it is made of (empty for nothing), and how that was found."""
+        made_of = (" + ".join(self.source.keypoints[i] for i in found) for found in self.partners)
+        return tuple(zip(self.target.keypoints, made_of, self.how, strict=True))
+
+    def table(self) -> str:
+        """:attr:`rows` as lines of text, and what of the source is not used."""
+        rows = [
+            (name, made_of or "–", "none: never labelled" if how == NONE else how) for name, made_of, how in self.rows
+        ]
+        wide, wider = (max(len(row[column]) for row in rows) for column in (0, 1))
+        lines = [f"  {name:<{wide}} ← {made_of:<{wider}}  {how}" for name, made_of, how in rows]
+        unused = f"  not used of the source: {', '.join(self.unused)}" if self.unused else ""
+        head = f"keypoints, target ({self.target.name}) ← source ({self.source.name}):"
+        return "\n".join([head, *lines, *([unused] if unused else [])])
+
 
 def _canonical(name: str) -> tuple[str, str, str]:
     """``(side, end, part)`` of a name: ``"L_F_Paw"`` and ``"left_front_paw"`` give ``("left", "front", "paw")``."""
