@@ -3,13 +3,14 @@
 ``PATH`` is the folder ``RHD_published_v2``, or the folder that holds it: ``training/`` and ``evaluation/``, each with
 ``color/%05d.png`` and ``anno_training.pickle`` or ``anno_evaluation.pickle`` (image number to ``uv_vis`` 42×3, ``xyz``
 42×3, ``K`` 3×3). The pickles are decoded by :mod:`poseshift.data.pickles`; nothing in them is executed. After an ``@``
-may follow ``hand=left``, ``hand=right`` or ``hand=both`` (the
-default), and ``visible_only``, separated by commas.
+may follow, separated by commas, ``hand=left``, ``hand=right`` or ``hand=both`` (the default), ``mirror=left`` or
+``mirror=right``, and ``visible_only``.
 
 A file holds the left hand (rows 0 to 20), then the right one (21 to 41): wrist, then each finger from **tip to base**;
 here from base to tip. A hand is kept as the papers on adaptation keep it: the side of its square of 1.5 times the
 joints' extent is above 64 pixels, more than 16 joints are visible, and the other hand covers less than 0.3 of that
-square. They then mirror one kind of hand; here images stay as they are, and ``category`` says ``left`` or ``right``.
+square. They then mirror all right hands, so that only left ones are seen: so does ``mirror=left`` (``mirror=right``
+mirrors the left ones). Without, images stay as they are. ``category`` says which hand is seen.
 Flag 1 is visible, 0 is read as occluded, since the coordinates of a rendered joint are known; it may lie outside the
 image. The papers leave such joints out of training: so does the option ``visible_only``, which reads 0 as not labelled.
 Coordinates are taken as they are, (0, 0) the centre of the top-left pixel, as the papers' code takes them.
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles
+from poseshift.data.mirrored import WithMirrored
 from poseshift.data.pickles import load
 from poseshift.data.published import ENORMOUS, NO_BOXES, check_split, require_images, split_options, tight_boxes
 from poseshift.data.skeletons.hands import HAND21
@@ -33,7 +35,7 @@ from poseshift.types import NOT_LABELLED, OCCLUDED, VISIBLE, Annotations
 SPLITS = ("all", "train", "test")
 FOLDERS = {"train": "training", "test": "evaluation"}
 HANDS = ("left", "right")
-OPTIONS = ("hand=left", "hand=right", "hand=both", "visible_only")
+OPTIONS = ("hand=left", "hand=right", "hand=both", "mirror=left", "mirror=right", "visible_only")
 SIDE, CROP, LEAST, MOST_VISIBLE, OVERLAP = 320, 1.5, 64, 16, 0.3
 _TO_BASE_FIRST = np.array([0, *(4 * finger + joint for finger in range(5) for joint in (4, 3, 2, 1))])
 
@@ -119,8 +121,9 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False, la
     folder, words = split_options(path, "rhd", OPTIONS)
     root, hidden = _root(folder), NOT_LABELLED if "visible_only" in words else OCCLUDED
     wanted = next((word.removeprefix("hand=") for word in reversed(words) if word.startswith("hand=")), "both")
-    if wanted != "both" and not labelled:
-        raise UsageError(f"rhd: hand={wanted} needs labels, which are not looked at here; leave it out")
+    mirror = next((word.removeprefix("mirror=") for word in reversed(words) if word.startswith("mirror=")), "")
+    if (wanted != "both" or mirror) and not labelled:
+        raise UsageError("rhd: hand= and mirror= need labels, which are not looked at here; leave them out")
     parts: list[Any] = []
     files: list[str] = []
     for name in FOLDERS.values() if split in (None, "all") else [FOLDERS[split or ""]]:
@@ -135,18 +138,23 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False, la
         raise DataError(f"rhd: {str(root)!r} has no {wanted} hand that is large and visible enough; give other data")
     require_images("rhd", root, [files[i] for i in np.unique(index).tolist()])
     visible = np.where(joints[..., 2] > 0, VISIBLE, hidden)
+    images = ImageFiles(root=root, paths=tuple(files), allow_outside=allow_outside)
+    flipped = np.array([mirror not in (hand, "") for hand in HANDS])[which]
+    joints[flipped, :, 0] = SIDE - 1 - joints[flipped, :, 0]
+    note = "Left and right hands are not mirrored onto each other: the category says which is which."
+    if mirror:
+        which, note = np.full(len(which), HANDS.index(mirror)), f"All hands are mirrored to be {mirror} ones."
     found = Annotations(
         name="rhd",
-        images=ImageFiles(root=root, paths=tuple(files), allow_outside=allow_outside),
-        image_index=index.astype(np.int64),
+        images=WithMirrored(files=images) if mirror else images,
+        image_index=(index + len(files) * flipped).astype(np.int64),
         skeleton=HAND21,
         keypoints=np.where((visible > 0)[..., None], joints[..., :2], 0).astype(np.float32),
         visible=visible.astype(np.uint8),
         boxes=tight_boxes(joints[..., :2]) if labelled else np.full((len(index), 4), np.nan, np.float32),
         groups=np.array(files)[index],
         categories=np.array(HANDS)[which] if labelled else np.full(len(index), "hand"),
-        note="Boxes are those of the 21 joints; the papers crop 1.5 times their longer side. Left and right hands are "
-        "not mirrored onto each other: the category says which is which."
+        note=f"Boxes are those of the 21 joints; the papers crop 1.5 times their longer side. {note}"
         if labelled
         else f"{NO_BOXES} Each image is one instance.",
     )
