@@ -11,8 +11,9 @@ that a view without them is the same to the last bit.
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 from functools import cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -45,20 +46,17 @@ def _range(least: float, most: float, *, above: bool = False) -> BeforeValidator
 Pair = tuple[float, float]
 
 
-class _Chances(NamedTuple):
+class Chance(IntEnum):
     """Columns of the numbers that decide whether a change is applied."""
 
-    geometry: int = 0
-    flip: int = 1
-    brightness: int = 2
-    contrast: int = 3
-    saturation: int = 4
-    blur: int = 5
-    noise: int = 6
-    height: int = 7
-
-
-CHANCES = _Chances()
+    GEOMETRY = 0
+    FLIP = 1
+    BRIGHTNESS = 2
+    CONTRAST = 3
+    SATURATION = 4
+    BLUR = 5
+    NOISE = 6
+    HEIGHT = 7
 
 
 class AugmentConfig(BaseModel):
@@ -136,7 +134,7 @@ def draw(base: Tensor, config: AugmentConfig, draws: Draws, *, size: int, stream
         stream: Name of the random stream, one for each view of a step.
     """
     numbers = draws.per_sample(stream, 16)
-    chances = draws.per_sample(f"{stream}/chance", len(CHANCES)) if config.by_chance else None
+    chances = draws.per_sample(f"{stream}/chance", len(Chance)) if config.by_chance else None
     matrix = _matrix(config, numbers, chances, size)
     margin = (base.shape[-1] - size) // 2
     to_canonical = affine.translation(torch.full((len(base), 2), -float(margin), device=base.device))
@@ -160,14 +158,14 @@ def _matrix(config: AugmentConfig, numbers: Tensor, chances: Tensor | None, size
     centre = numbers.new_full((2,), (size - 1) / 2)
     block = affine.rotation_shear_scale(angle, shear, scale)
     if chances is not None and config.separate_axes:
-        height = _scale(config, chances[:, CHANCES.height]) / scale
+        height = _scale(config, chances[:, Chance.HEIGHT]) / scale
         block = block * torch.stack((torch.ones_like(height), height), 1).unsqueeze(1)
     matrix = affine.translation(signed[:, 3:5] * config.translation * size) @ affine.linear(block, centre=centre)
     if chances is None:
         return matrix
-    turned = (chances[:, CHANCES.geometry] < config.probability).view(-1, 1, 1)
+    turned = (chances[:, Chance.GEOMETRY] < config.probability).view(-1, 1, 1)
     matrix = torch.where(turned, matrix, affine.identity(len(matrix), like=matrix))
-    flipped = (chances[:, CHANCES.flip] < config.flip).view(-1, 1, 1)
+    flipped = (chances[:, Chance.FLIP] < config.flip).view(-1, 1, 1)
     return torch.where(flipped, affine.mirror(size, like=matrix) @ matrix, matrix)
 
 
@@ -185,18 +183,18 @@ def _photometric(pictures: Tensor, config: AugmentConfig, numbers: Tensor, chanc
     signed = 2 * numbers - 1
     if config.brightness or config.cast:
         factor = (1 + signed[:, 5:6] * config.brightness) * (1 + signed[:, 6:9] * config.cast)
-        pictures = applied(color.scale_brightness(pictures, factor), CHANCES.brightness)
+        pictures = applied(color.scale_brightness(pictures, factor), Chance.BRIGHTNESS)
     if config.contrast:
-        pictures = applied(color.scale_contrast(pictures, _contrast(config, numbers[:, 9])), CHANCES.contrast)
+        pictures = applied(color.scale_contrast(pictures, _contrast(config, numbers[:, 9])), Chance.CONTRAST)
     if config.saturation:
-        pictures = applied(color.scale_saturation(pictures, 1 + signed[:, 10] * config.saturation), CHANCES.saturation)
+        pictures = applied(color.scale_saturation(pictures, 1 + signed[:, 10] * config.saturation), Chance.SATURATION)
     if config.blur:
         low, high = _pair(config.blur)
         radius = BLUR_RADIUS if high <= NARROW_BLUR else math.ceil(3 * high)
         blurred = color.blur(pictures, low + numbers[:, 11] * (high - low), radius=radius)
-        pictures = applied(blurred, CHANCES.blur)
+        pictures = applied(blurred, Chance.BLUR)
     if config.noise:
-        pictures = applied(pictures + _noise(pictures, numbers[:, 12:15], _pair(config.noise)), CHANCES.noise)
+        pictures = applied(pictures + _noise(pictures, numbers[:, 12:15], _pair(config.noise)), Chance.NOISE)
     return pictures
 
 
