@@ -187,7 +187,7 @@ def test_an_unknown_key(monkeypatch: Patch, capsys: Streams) -> None:
     says(line, "run.yaml: unknown key 'gradient_clp'", "did you mean 'gradient_clip'?", "known: agreement_images")
     config({"source": coco()})
     line = refused(2, monkeypatch, capsys, *TRAIN, "--set", "source.boxs=whole")
-    says(line, "unknown key 'source.boxs'", "did you mean 'boxes'?", "known: boxes, data, limit, mapping, padding")
+    says(line, "unknown key 'source.boxs'", "did you mean 'boxes'?", "known: boxes, data, label_boxes, limit, mapping")
     words = ("adapt", "--source", "coco:source.json", "--target", "images:photos", "--out", "out")
     line = refused(2, monkeypatch, capsys, *words, "--set", "common.modle.width=8")
     says(line, "stage 'style': unknown key 'modle'", "did you mean 'model'?")

@@ -139,7 +139,7 @@ EXECUTED: dict[str, Miniature] = {
 PUBLISHED = (
     ("surreal-lsp", "surreal:DATA/surreal", "lsp:DATA/lsp"),
     ("surreal-human36m", "surreal:DATA/surreal", "human36m:DATA/human36m"),
-    ("rhd-h3d", "rhd:DATA/rhd@visible_only", "h3d:DATA/h3d"),
+    ("rhd-h3d", "rhd:DATA/rhd@visible_only,mirror=left", "h3d:DATA/h3d"),
     ("syntheticanimal-tigdog", "synthetic_animal:DATA/animal_data@18", "tigdog:DATA/animal_data/behaviorDiscovery2.0"),
     ("syntheticanimal-animalpose", "synthetic_animal:DATA/animal_data@14", "animalpose:DATA/animalpose"),
 )

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from poseshift.data.augment import AugmentConfig
 from poseshift.data.crops import CropConfig
+from poseshift.data.skeletons import Partner
 from poseshift.errors import ConfigError
 from poseshift.methods import METHODS
 from poseshift.methods.base import HeatmapConfig, MethodConfig, OptimiserConfig
@@ -34,14 +35,30 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _partner(value: Any) -> Any:
+    """One name, or two different ones; an own message, since that of a union would name its types."""
+    two = isinstance(value, (list, tuple)) and len(value) == len({str(name) for name in value}) == 2
+    if not (isinstance(value, str) or (two and all(isinstance(name, str) and name for name in value))):
+        raise ValueError("expected the name of a source keypoint, or two different ones as [left_hip, right_hip]")
+    return value
+
+
+PartnerName = Annotated[Partner, BeforeValidator(_partner)]
+
+
 class DataConfig(CropConfig):
     """One data set and how instances are cut from it."""
 
     data: str = Field(description="FORMAT:PATH, for example coco:train.json.")
     split: str | None = Field(None, description="Split of that format; None for its default.")
     limit: int | None = Field(None, gt=0, description="Use only the first so many instances.")
-    mapping: Mapping[str, str] = Field(
-        default_factory=dict, description="Target keypoint name to source keypoint name."
+    mapping: Mapping[str, PartnerName] = Field(
+        default_factory=dict,
+        description="Target keypoint name to source keypoint name, or to two whose middle it is: [name, name].",
+    )
+    label_boxes: bool = Field(
+        False,
+        description="Of a target: cut by the boxes that its format computes from labels, as published protocols do.",
     )
 
 
@@ -52,6 +69,16 @@ class ViewsConfig(_Strict):
     student: AugmentConfig = AugmentConfig()
     teacher: AugmentConfig = AugmentConfig()
     teachers: int = Field(1, ge=1, description="Views of the teacher (k).")
+
+    @field_validator("student", "teacher")
+    @classmethod
+    def _not_mirrored(cls, view: AugmentConfig) -> AugmentConfig:
+        if view.flip:
+            raise ValueError(
+                f"flip {view.flip:g}: only source views are mirrored (published protocols mirror no target; undoing it "
+                "would have to exchange left and right heatmaps); set 0"
+            )
+        return view
 
 
 class RunConfig(_Strict):

@@ -180,6 +180,10 @@ class Annotations:
         columns = ("image_index", "keypoints", "visible", "boxes", "groups", "categories")
         return replace(self, **{column: getattr(self, column)[index] for column in columns})
 
+    def blank(self) -> Annotations:
+        """The same instances with every keypoint not labelled; the names of the keypoints stay."""
+        return replace(self, keypoints=np.zeros_like(self.keypoints), visible=np.zeros_like(self.visible))
+
     def without_labels(self) -> Annotations:
         """The same instances with no keypoints at all, which is what adaptation is given of a target."""
         n = len(self)

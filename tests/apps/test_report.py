@@ -204,6 +204,19 @@ def test_a_run_that_starts_from_an_oracle_uses_target_labels(folder: Path, tmp_p
     assert entries.mark_of(run, {entries.base(TARGET)}) == entries.USES_LABELS
 
 
+def test_how_keypoints_were_matched_is_shown_beside_the_data(folder: Path, tmp_path: Path) -> None:
+    rows = [["nose", "snout", "configured"], ["neck", "l & r", "mid-point"], ["chin", "", "none"]]
+    run = copied(folder / "adapted", tmp_path / "run")
+    run.note(matching={"rows": rows, "unused": ["beak"]})
+    page = Page(poseshift.report([run.path], tmp_path / "r.html"))
+    assert "1 configured, 1 mid-point, 1 none" in page.prose
+    assert page.row("neck") == ["neck", "l & r", "mid-point"]
+    assert page.row("chin") == ["chin", "–", "none, never labelled"]
+    assert "Not used of the source: beak." in page.prose
+    plain = Page(poseshift.report([folder / "source"], tmp_path / "plain.html"))
+    assert "target ← source" not in plain.prose
+
+
 def test_names_are_escaped(folder: Path, tmp_path: Path) -> None:
     run = copied(folder / "adapted", tmp_path / '<b>"$x_1$', evaluated=True)
     run.note(command="poseshift <script>alert(1)</script>", notes={"target": "<i>note</i>"})

@@ -158,6 +158,120 @@ def test_a_view_is_a_function_of_seed_step_position_and_stream() -> None:
     assert not torch.allclose(augment.draw(base, FULL, draws(), size=SIZE, stream="b").matrix, view.matrix)
 
 
+def as_it_was(base: Tensor, config: AugmentConfig, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures and matrices of one number a range, as they were drawn before there were other options."""
+    signed = 2 * numbers - 1
+    low, high = (math.log(value) for value in config.scale)
+    scale = (low + numbers[:, 2] * (high - low)).exp()
+    angle, shear = signed[:, 0] * math.radians(config.rotation), signed[:, 1] * math.radians(config.shear)
+    about = affine.linear(
+        affine.rotation_shear_scale(angle, shear, scale), centre=numbers.new_full((2,), (SIZE - 1) / 2)
+    )
+    matrix = affine.translation(signed[:, 3:5] * config.translation * SIZE) @ about
+    margin = affine.translation(torch.full((len(base), 2), -float(MARGIN)))
+    pictures = affine.warp(base.float().div_(255), matrix @ margin, (SIZE, SIZE))
+    factor = (1 + signed[:, 5:6] * config.brightness) * (1 + signed[:, 6:9] * config.cast)
+    pictures = color.scale_brightness(pictures, factor)
+    pictures = color.scale_contrast(pictures, 1 + signed[:, 9] * config.contrast)  # type: ignore[operator]
+    pictures = color.scale_saturation(pictures, 1 + signed[:, 10] * config.saturation)
+    pictures = color.blur(pictures, numbers[:, 11] * config.blur, radius=3)  # type: ignore[operator]
+    tile = torch.randn(3, 512, 512, generator=torch.Generator().manual_seed(0))
+    across, down = ((numbers[:, column, None] * 512).long() + torch.arange(SIZE) for column in (12, 13))
+    window = tile[:, (down % 512).unsqueeze(2), (across % 512).unsqueeze(1)].transpose(0, 1)
+    pictures = pictures + window * (numbers[:, 14] * config.noise).view(-1, 1, 1, 1)  # type: ignore[operator]
+    return color.normalise(pictures.clamp(0, 1)), matrix
+
+
+@pytest.mark.parametrize("blur", [1.0, 2.0])
+@pytest.mark.parametrize("step", [0, 7])
+def test_a_view_without_the_newer_options_is_drawn_as_ever(blur: float, step: int) -> None:
+    """Bit for bit: the runs that exist depend on it."""
+    config = AugmentConfig(cast=0.2, noise=0.1, blur=blur)
+    view = augment.draw(noise(), config, draws(step=step), size=SIZE, stream="a")
+    images, matrix = as_it_was(noise(), config, draws(step=step).per_sample("a", 16))
+    assert torch.equal(view.matrix, matrix)
+    assert torch.equal(view.images, images)
+
+
+def test_a_probability_leaves_each_change_out_on_its_own() -> None:
+    count = 400
+    base = torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    options = {"brightness": 0.0, "saturation": 0.0, "probability": 0.5}
+    config = AugmentConfig(contrast=(2.0, 2.0), **options)  # type: ignore[arg-type]
+    view = augment.draw(base, config, draws(count=count, total=count), size=16, stream="a")
+    still = (view.matrix - torch.eye(3)).abs().amax((1, 2)) == 0
+    plain = augment.draw(base, config.model_copy(update={"contrast": 0.0}), draws(count=count, total=count), size=16,
+                         stream="a")  # fmt: skip
+    same = torch.tensor([torch.equal(one, other) for one, other in zip(view.images, plain.images, strict=True)])
+    assert torch.equal(view.matrix, plain.matrix)
+    for share in (still, same):
+        assert 0.42 < share.float().mean() < 0.58
+    assert 0.17 < (still & same).float().mean() < 0.33, "one is decided without the other"
+
+
+def test_pairs_are_ranges_of_their_own() -> None:
+    base = torch.full((300, 3, SIZE, SIZE), 128, dtype=torch.uint8)
+
+    def strengths(**change: tuple[float, float]) -> Tensor:
+        config = NONE.model_copy(update=change)
+        view = augment.draw(base, config, draws(count=300, total=300), size=SIZE, stream="a")
+        return color.denormalise(view.images).std((1, 2, 3))
+
+    noisy = strengths(noise=(0.05, 0.1))
+    assert 0.045 < noisy.min() < 0.055
+    assert 0.09 < noisy.max() < 0.105
+    base = noise(300, SIZE)
+    still = strengths()
+    contrasted = strengths(contrast=(0.25, 0.5)) / still
+    assert 0.24 < contrasted.min() < 0.27
+    assert 0.48 < contrasted.max() < 0.51
+    assert (strengths(blur=(4.0, 5.0)) / still).max() < 0.15, "a wide kernel leaves little of noise"
+
+
+def test_axes_are_scaled_on_their_own() -> None:
+    config = AugmentConfig(rotation=0, shear=0, translation=0, scale=(0.5, 1.5), separate_axes=True)
+    base = torch.zeros(1000, 3, 8, 8, dtype=torch.uint8)
+    block = augment.draw(base, config, draws(count=1000, total=1000), size=8, stream="a").matrix[:, :2, :2]
+    width, height = block[:, 0, 0], block[:, 1, 1]
+    assert not block[:, 0, 1].any()
+    assert not block[:, 1, 0].any()
+    for factor in (width, height):
+        assert 0.5 - 1e-5 <= factor.min() < 0.52
+        assert 1.47 < factor.max() <= 1.5 + 1e-5
+    assert torch.stack((width, height)).corrcoef()[0, 1].abs() < 0.1
+
+
+def test_a_flip_mirrors_the_view_about_its_middle() -> None:
+    base = noise()
+    plain = augment.draw(base, GEOMETRY, draws(), size=SIZE, stream="a")
+    view = augment.draw(base, GEOMETRY.model_copy(update={"flip": 0.5}), draws(), size=SIZE, stream="a")
+    flipped = affine.mirrored(view.matrix)
+    assert 0 < flipped.sum() < COUNT
+    assert torch.equal(view.images[~flipped], plain.images[~flipped])
+    assert torch.equal(view.matrix[~flipped], plain.matrix[~flipped])
+    torch.testing.assert_close(view.images[flipped], plain.images[flipped].flip(-1), atol=2e-3, rtol=0)
+    points = torch.rand(COUNT, 4, 2) * SIZE
+    there, expected = affine.apply(view.matrix, points), affine.apply(plain.matrix, points)
+    expected[flipped, :, 0] = SIZE - 1 - expected[flipped, :, 0]
+    torch.testing.assert_close(there, expected, atol=1e-3, rtol=0)
+    every = augment.draw(base, GEOMETRY.model_copy(update={"flip": 1.0}), draws(), size=SIZE, stream="a")
+    assert affine.mirrored(every.matrix).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"contrast": wrong} for wrong in (1.0, -0.1, (0.0, 1.0), (2, 0.5), (1, 2, 3), "half", True)),
+        *({"noise": wrong} for wrong in (1.5, (0.5, 0.2), (-0.1, 0.2))),
+        *[{"blur": (1, 6)}, {"flip": 1.5}, {"probability": 0}, {"separate_axes": "sideways"}],
+    ],
+    ids=str,
+)
+def test_newer_options_are_strict_too(change: dict) -> None:
+    with pytest.raises(ValidationError):
+        AugmentConfig(**change)
+
+
 @pytest.mark.parametrize(
     "change", [{"scale": (1.3, 0.6)}, {"scale": (0.0, 1.0)}, {"rotation": 200}, {"rotate": 3}, {"noise": -0.1}]
 )

@@ -54,7 +54,7 @@ def make(annotations: Annotations) -> Make:
         *, roles: tuple[str, ...] = ("source", "target"), rank: int = 0, processes: int = 1, **options
     ) -> Batches:
         config = CropConfig(boxes="given", padding=1.0)
-        labelled = Crops(annotations, config, size=SIZE, margin=MARGIN)
+        labelled = Crops(options.pop("data", annotations), config, size=SIZE, margin=MARGIN)
         unlabelled = Crops(annotations.without_labels(), config, size=SIZE, margin=MARGIN)
         view = options.pop("view", MIXED)
         settings = {
@@ -176,6 +176,28 @@ def test_keypoints_follow_the_view_and_fall_out_of_sight(make: Make, annotations
         assert torch.equal(source.visible, torch.where(inside, truth, torch.zeros_like(truth)))
         hidden += int((~inside & (truth > 0)).sum())
     assert hidden > 3
+
+
+def test_a_mirrored_source_view_exchanges_left_and_right(make: Make, annotations: Annotations) -> None:
+    """Keypoint 0 is left, 1 is right: in a mirrored view each is found where the other one was, 2 stays itself."""
+    sided = dataclasses.replace(
+        annotations, skeleton=Skeleton(name="three", keypoints=("left_a", "right_a", "b"), flip_pairs=((0, 1),))
+    )
+    batches = make(roles=("source",), view=MIXED.model_copy(update={"flip": 0.5}), data=sided)
+    crops, seen = batches.source, set()
+    assert crops is not None
+    for batch in islice(batches(), 4):
+        source, rows = batch.source, batch.source.ids.numpy()
+        for n, row in enumerate(rows.tolist()):
+            flipped = bool(torch.linalg.det(source.view.matrix[n]) < 0)
+            order = [1, 0, 2] if flipped else [0, 1, 2]
+            places = affine.apply(source.view.matrix[n : n + 1], torch.from_numpy(crops.keypoints[row][order])[None])[0]
+            torch.testing.assert_close(source.keypoints[n], places)
+            inside = ((places >= -0.5) & (places < SIZE - 0.5)).all(-1)
+            truth = torch.from_numpy(sided.visible[row][order])
+            assert torch.equal(source.visible[n], torch.where(inside, truth, torch.zeros_like(truth)))
+            seen.add(flipped)
+    assert seen == {True, False}
 
 
 def test_images_are_those_of_the_rows(make: Make) -> None:

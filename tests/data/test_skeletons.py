@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from poseshift.data.skeletons import (
     ANIMAL14,
@@ -11,6 +14,8 @@ from poseshift.data.skeletons import (
     COCO17,
     LSP,
     SKELETONS,
+    KeypointMap,
+    Partner,
     apply,
     from_names,
     known_or_new,
@@ -125,11 +130,73 @@ def test_overrides_come_first_and_can_forbid_a_partner() -> None:
 
 
 @pytest.mark.parametrize(
-    "overrides", [{"head_top": "snout"}, {"beak": "nose"}, {"neck": "nose", "head_top": "nose"}], ids=str
+    "overrides",
+    [
+        {"head_top": "snout"},
+        {"beak": "nose"},
+        {"neck": "nose", "head_top": "nose"},
+        {"neck": ("left_shoulder", "snout")},
+        {"neck": ("nose", "nose")},
+        {"neck": ("nose", "")},
+    ],
+    ids=str,
 )
-def test_an_override_that_cannot_be_names_both_lists(overrides: dict[str, str]) -> None:
+def test_an_override_that_cannot_be_names_both_lists(overrides: dict[str, Partner]) -> None:
     with pytest.raises(UsageError, match=r"left_ankle.*head_top.*mapping: \{target_name: source_name\}"):
         map_keypoints(COCO17, LSP, overrides)
+
+
+def test_a_mid_point_leaves_its_keypoints_free_and_says_how_all_were_found() -> None:
+    shoulders = ("left_shoulder", "right_shoulder")
+    found = map_keypoints(COCO17, LSP, {"neck": shoulders, "head_top": "nose", "left_knee": ""})
+    by_name = {name: (found.partners[i], found.how[i]) for i, name in enumerate(LSP.keypoints)}
+    assert by_name["neck"] == ((5, 6), "mid-point")
+    assert by_name["left_shoulder"] == ((5,), "same name")
+    assert by_name["head_top"] == ((0,), "configured")
+    assert by_name["left_knee"] == ((), "none")
+    assert found.missing == ("left_knee",)
+    assert found.unused == ("left_eye", "right_eye", "left_ear", "right_ear", "left_knee")
+    assert found.index[12] == -1
+    lines = found.table().splitlines()
+    assert lines[0] == "keypoints, target (lsp) ← source (coco17):"
+    assert len(lines) == 1 + 14 + 1
+    assert "  neck           ← left_shoulder + right_shoulder  mid-point" in lines
+    assert "  left_knee      ← –                               none: never labelled" in lines
+    assert lines[-1] == "  not used of the source: left_eye, right_eye, left_ear, right_ear, left_knee"
+    assert map_keypoints(from_names("s", ["left_hand"]), from_names("t", ["left_wrist"])).how == ("synonym",)
+
+
+names5 = st.sampled_from(["a", "b", "c", "d", "e"])
+
+
+@given(
+    partners=st.lists(
+        st.one_of(st.just(()), names5.map(lambda name: (name,)), st.lists(names5, min_size=2, max_size=2, unique=True)),
+        min_size=1,
+        max_size=6,
+    ),
+    visible=arrays(np.uint8, (3, 5), elements=st.integers(0, 2)),
+    keypoints=arrays(np.float32, (3, 5, 2), elements=st.floats(-1e4, 1e4, width=32)),
+)
+def test_every_keypoint_is_the_mean_of_what_it_is_made_of(
+    partners: list[tuple[str, ...]], visible: np.ndarray, keypoints: np.ndarray
+) -> None:
+    """Against the rules, one number at a time; a copy keeps every bit."""
+    source, target = from_names("s", list("abcde")), from_names("t", [f"t{i}" for i in range(len(partners))])
+    columns = tuple(tuple(source.keypoints.index(name) for name in partner) for partner in partners)
+    mapping = KeypointMap(source=source, target=target, partners=columns, how=("configured",) * len(partners))
+    before = replace(annotate(source, 3), visible=visible, keypoints=keypoints)
+    after = apply(before, mapping)
+    for n in range(3):
+        for k, made_of in enumerate(columns):
+            flags = [int(visible[n, i]) for i in made_of]
+            expected = 0 if not flags or 0 in flags else 1 if 1 in flags else 2
+            assert after.visible[n, k] == expected
+            for axis in range(2):
+                values = [keypoints[n, i, axis] for i in made_of]
+                mean = np.float32(sum(values) / len(values)) if expected else np.float32(0)
+                assert after.keypoints[n, k, axis] == mean
+    assert (after.keypoints.dtype, after.visible.dtype) == (np.float32, np.uint8)
 
 
 def test_an_ambiguous_name_is_refused() -> None:

@@ -1,8 +1,10 @@
 import dataclasses
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.formats.miniatures import tigdog
 
 from poseshift.data import sources
 from poseshift.data.formats import FORMATS
@@ -34,6 +36,25 @@ def test_a_limit_takes_the_first() -> None:
 def test_an_unknown_format_lists_the_known(spec: str) -> None:
     with pytest.raises(UsageError, match=", ".join(FORMATS)):
         sources.read(spec)
+
+
+def test_without_labels_their_boxes_must_be_asked_for(tmp_path: Path) -> None:
+    """TigDog's boxes are computed from labels: a target has none, unless the published crop is asked for by name."""
+    spec = f"tigdog:{tigdog.write(tmp_path)}"
+    labelled = sources.read(spec, split="train")
+    bare = sources.read(spec, split="train", labelled=False)
+    published = sources.read(spec, split="train", labelled=False, label_boxes=True)
+    assert np.isnan(bare.boxes).all()
+    assert "labels, which were not looked at" in bare.note
+    np.testing.assert_array_equal(published.boxes, labelled.boxes)
+    np.testing.assert_array_equal(published.image_index, labelled.image_index)
+    assert published.note.endswith(sources.LABEL_BOXES)
+    for one in (bare, published):
+        assert not one.visible.any()
+        assert not one.keypoints.any()
+        assert one.skeleton == labelled.skeleton
+    again = sources.read(spec, split="train", label_boxes=True)
+    np.testing.assert_array_equal(again.visible, labelled.visible)
 
 
 def test_nothing_in_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tests import tiny
+from tests.data.formats.miniatures import tigdog
 
 from poseshift.config import RunConfig
+from poseshift.data import sources
+from poseshift.data.skeletons import ANIMAL18, LSP
 from poseshift.engine import setup
 from poseshift.engine.run import Run
 from poseshift.engine.train import train
@@ -67,6 +70,43 @@ def test_a_mapping_at_either_role_cures_it(role: str, tmp_path: Path, caplog: py
     assert "no partner for root" in caplog.text
 
 
+def test_a_mid_point_supervises_a_keypoint_that_the_source_lacks(tmp_path: Path) -> None:
+    settings = coco_settings(tmp_path, ["tip", "left_hip", "right_hip"], {})
+    plain = setup.data_of(settings.model_copy(update={"target": None, "method": tiny.settings().method}))
+    change = {"target": settings.target.model_copy(update={"mapping": {"root": ("left_hip", "right_hip")}})}  # type: ignore[union-attr]
+    data = setup.data_of(settings.model_copy(update=change))
+    assert data.source is not None
+    assert plain.source is not None
+    hips = plain.source.annotations.keypoints[:, 1:]
+    np.testing.assert_array_equal(data.source.annotations.keypoints[:, 2], hips.sum(1) / np.float32(2))
+    assert data.source.annotations.visible.tolist() == [[2, 0, 2]] * 4
+
+
+def test_how_keypoints_were_matched_is_logged_and_written_down(tmp_path: Path) -> None:
+    settings = coco_settings(tmp_path, ["tip", "left_hip", "right_hip", "horn"], {"steps": 1})
+    change = {"target": settings.target.model_copy(update={"mapping": {"root": ("left_hip", "right_hip")}})}  # type: ignore[union-attr]
+    run = train(settings.model_copy(update=change), tmp_path / "run", quiet=True)
+    log = (run.path / "log.txt").read_text(encoding="utf-8")
+    for line in ("tip  ← tip", "bend ← –", "root ← left_hip + right_hip  mid-point", "not used of the source: horn"):
+        assert line in log
+    assert run.manifest["matching"] == {
+        "rows": [["tip", "tip", "same name"], ["bend", "", "none"], ["root", "left_hip + right_hip", "mid-point"]],
+        "unused": ["horn"],
+    }
+    same = tiny.run(tmp_path / "same", change={"steps": 1})
+    assert same.manifest["matching"] is None
+    assert "←" not in (same.path / "log.txt").read_text(encoding="utf-8")
+
+
+def test_held_out_source_data_are_mapped_as_the_source_is(tmp_path: Path) -> None:
+    settings = coco_settings(tmp_path, ["tip", "elbow"], {})
+    source = settings.source.model_copy(update={"mapping": {"bend": "elbow"}})  # type: ignore[union-attr]
+    plain = source.model_copy(update={"mapping": {}})
+    data = setup.data_of(settings.model_copy(update={"source": source, "validation": plain}))
+    assert data.validation is not None
+    assert data.validation.annotations.visible.tolist() == [[2, 2, 0]] * 4
+
+
 def test_more_source_keypoints_than_the_target_wants_are_left_out(tmp_path: Path) -> None:
     data = setup.data_of(coco_settings(tmp_path, ["root", "x", "tip", "y", "bend"], {}))
     assert data.source is not None
@@ -76,6 +116,19 @@ def test_more_source_keypoints_than_the_target_wants_are_left_out(tmp_path: Path
 def test_boxes_from_target_labels_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"target\.boxes: from_keypoints reads target labels"):
         setup.data_of(tiny.settings("multilevel", {"target": {"boxes": "from_keypoints"}}))
+
+
+def test_published_boxes_from_labels_are_asked_for_by_name(tmp_path: Path) -> None:
+    target = {"data": f"tigdog:{tigdog.write(tmp_path)}", "split": "train", "boxes": "given"}
+    joints = dict(zip(ANIMAL18.keypoints, LSP.keypoints, strict=False))
+    options = {"target": {**target, "mapping": joints}, "method": {"levels": []}}
+    with pytest.raises(DataError, match=r"3 of 3 instances of tigdog:.* have no box .*`label_boxes: true`"):
+        setup.data_of(tiny.settings("multilevel", options))
+    data = setup.data_of(tiny.settings("multilevel", {**options, "target": {**options["target"], "label_boxes": True}}))
+    assert data.target is not None
+    assert data.target.boxes == "given"
+    assert data.target.annotations.keypoints.size == 0
+    assert data.notes["target"].endswith(sources.LABEL_BOXES)
 
 
 @pytest.mark.parametrize(("method", "role"), [("source_only", "source"), ("multilevel", "target"), ("style", "source")])

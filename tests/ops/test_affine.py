@@ -22,7 +22,10 @@ def matrices(rows: list[tuple[float, float, float, float, float]]) -> Tensor:
     return affine.translation(torch.stack((x, y), 1)) @ affine.linear(block, centre=CENTRE)
 
 
-VIEWS = matrices([(0, 0, 1, 0, 0), (60, 30, 0.7, 9, -6), (-60, -30, 1.3, -11, 8), (20, -30, 0.6, 0.5, 7.25)])
+PLAIN = matrices([(0, 0, 1, 0, 0), (60, 30, 0.7, 9, -6), (-60, -30, 1.3, -11, 8), (20, -30, 0.6, 0.5, 7.25)])
+MIRROR = affine.mirror(WIDTH, like=PLAIN)
+VIEWS = torch.cat((PLAIN, MIRROR @ PLAIN[:3]))
+"""The last three are mirrored."""
 POINTS = torch.tensor([[[100.3, 71.2], [130.0, 88.5]]]).expand(len(VIEWS), -1, -1)
 
 
@@ -126,11 +129,14 @@ degrees = st.floats(-60, 60)
     shift=st.tuples(st.floats(-0.05, 0.05), st.floats(-0.05, 0.05)),
     place=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
     stride=st.sampled_from([2, 4, 8]),
+    flipped=st.booleans(),
 )
 def test_forward_then_inverse_brings_the_peak_back(
-    angle: float, shear: float, scale: float, shift: tuple[float, float], place: tuple[float, float], stride: int
-) -> None:
+    angle: float, shear: float, scale: float, shift: tuple[float, float], place: tuple[float, float], stride: int,
+    flipped: bool,
+) -> None:  # fmt: skip
     matrix = matrices([(angle, shear, scale, shift[0] * WIDTH, shift[1] * HEIGHT)])
+    matrix = MIRROR @ matrix if flipped else matrix
     point = torch.tensor([[[place[0] * WIDTH, place[1] * HEIGHT]]])
     size = (HEIGHT // stride, WIDTH // stride)
     maps, _ = heatmaps.encode(point, torch.ones(1, 1), size, stride=stride, sigma=2.0)
@@ -139,6 +145,23 @@ def test_forward_then_inverse_brings_the_peak_back(
     assert (moved - affine.apply(matrix, point)).norm() < 0.75 * stride
     back, _ = heatmaps.decode(affine.unwarp_heatmaps(there, matrix, stride=stride), stride=stride)
     assert (back - point).norm() < 0.75 * stride
+
+
+def test_a_mirrored_image_is_the_flipped_array_and_its_own_inverse() -> None:
+    image = torch.rand(2, 3, 13, 22)
+    matrix = affine.mirror(22, like=image).expand(2, 3, 3)
+    torch.testing.assert_close(affine.warp(image, matrix, (13, 22)), image.flip(-1), atol=2e-5, rtol=0)
+    torch.testing.assert_close(affine.invert(matrix), matrix)
+    maps = torch.rand(2, 5, 12, 20)
+    torch.testing.assert_close(
+        affine.unwarp_heatmaps(maps.flip(-1), affine.mirror(80, like=maps).expand(2, 3, 3), stride=4), maps,
+        atol=2e-5, rtol=0,
+    )  # fmt: skip
+
+
+def test_mirrored_views_are_told_from_their_matrix() -> None:
+    assert affine.mirrored(VIEWS).tolist() == [False] * 4 + [True] * 3
+    assert affine.mirrored(affine.invert(VIEWS)).tolist() == [False] * 4 + [True] * 3
 
 
 def test_seen_cells_is_one_inside_the_view_and_zero_outside() -> None:

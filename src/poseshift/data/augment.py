@@ -1,16 +1,22 @@
 """Draw a view: one matrix and one photometric change a sample, batched, on the model's device.
 
 Geometry is drawn about the centre of the canonical frame in the published order ``T·R·S·Sh`` (translate, rotate, scale,
-shear); crop and augmentation are one resampling of the base crop from the composed matrix.
+shear), then mirrored; crop and augmentation are one resampling of the base crop from the composed matrix. A mirrored
+view is one whose matrix has a negative determinant; whoever has labels exchanges left and right there.
+
+What an option beyond ranges decides (``probability``, ``flip``, ``separate_axes``) has random numbers of its own, so
+that a view without them is the same to the last bit.
 """
 
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 from functools import cache
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from poseshift.batches import View
@@ -18,7 +24,39 @@ from poseshift.draws import Draws
 from poseshift.ops import affine, color
 
 NOISE_TILE = 512
-BLUR_RADIUS = 3
+BLUR_RADIUS, NARROW_BLUR = 3, 2.0
+"""Pixels of the kernel up to that sigma; above it three sigmas."""
+
+
+def _range(least: float, most: float, *, above: bool = False) -> BeforeValidator:
+    """One number, or two in order, within bounds; ``above``: the lower of two must be above ``least``."""
+
+    def check(value: Any) -> Any:
+        pair = isinstance(value, (list, tuple)) and len(value) == 2
+        numbers = list(value) if pair else [value]
+        if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers):
+            raise ValueError("expected a number, or two as [low, high]")
+        if not (least <= numbers[0] <= numbers[-1] <= most) or (above and pair and numbers[0] == least):
+            raise ValueError(f"expected a number from {least:g} to {most:g}, or two such in order")
+        return value
+
+    return BeforeValidator(check)
+
+
+Pair = tuple[float, float]
+
+
+class Chance(IntEnum):
+    """Columns of the numbers that decide whether a change is applied."""
+
+    GEOMETRY = 0
+    FLIP = 1
+    BRIGHTNESS = 2
+    CONTRAST = 3
+    SATURATION = 4
+    BLUR = 5
+    NOISE = 6
+    HEIGHT = 7
 
 
 class AugmentConfig(BaseModel):
@@ -31,11 +69,25 @@ class AugmentConfig(BaseModel):
     translation: float = Field(0.05, ge=0, le=1, description="Fraction of the side, ±, along x and y.")
     scale: tuple[float, float] = Field((0.8, 1.3), description="Factor of the picture's size, drawn log-uniformly.")
     brightness: float = Field(0.25, ge=0, lt=1, description="Factor 1 ±.")
-    contrast: float = Field(0.25, ge=0, lt=1, description="Factor 1 ±.")
+    contrast: Annotated[float | Pair, _range(0, 10, above=True)] = Field(
+        0.25, description="Factor 1 ±, or two factors."
+    )
     saturation: float = Field(0.25, ge=0, le=1, description="Factor 1 ±.")
     cast: float = Field(0.0, ge=0, lt=1, description="Factor 1 ± of each channel on its own.")
-    noise: float = Field(0.0, ge=0, le=1, description="Largest standard deviation of Gaussian noise.")
-    blur: float = Field(0.0, ge=0, le=2, description="Largest sigma of a Gaussian blur, pixels.")
+    noise: Annotated[float | Pair, _range(0, 1)] = Field(
+        0.0, description="Largest standard deviation of Gaussian noise, or least and largest."
+    )
+    blur: Annotated[float | Pair, _range(0, 5)] = Field(
+        0.0, description="Largest sigma of a Gaussian blur, pixels, or least and largest."
+    )
+    probability: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Of each change to be applied to an image: of geometry as one, of each other alone.",
+    )
+    flip: float = Field(0.0, ge=0, le=1, description="Probability of a mirrored view, left and right exchanged.")
+    separate_axes: bool = Field(False, description="Width and height are scaled by a factor of `scale` each.")
 
     @field_validator("scale")
     @classmethod
@@ -43,6 +95,18 @@ class AugmentConfig(BaseModel):
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale {list(scale)}: expected 0 < low <= high")
         return scale
+
+    @field_validator("contrast")
+    @classmethod
+    def _positive(cls, contrast: float | Pair) -> float | Pair:
+        if isinstance(contrast, float) and contrast >= 1:
+            raise ValueError("one number is a factor 1 ±, below 1; give two factors as [0.5, 2]")
+        return contrast
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether anything but ranges is drawn."""
+        return self.probability < 1 or self.flip > 0 or self.separate_axes
 
 
 NONE = AugmentConfig(
@@ -70,11 +134,13 @@ def draw(base: Tensor, config: AugmentConfig, draws: Draws, *, size: int, stream
         stream: Name of the random stream, one for each view of a step.
     """
     numbers = draws.per_sample(stream, 16)
-    matrix = _matrix(config, numbers, size)
+    chances = draws.per_sample(f"{stream}/chance", len(Chance)) if config.by_chance else None
+    matrix = _matrix(config, numbers, chances, size)
     margin = (base.shape[-1] - size) // 2
     to_canonical = affine.translation(torch.full((len(base), 2), -float(margin), device=base.device))
     pictures = affine.warp(base.float().div_(255), matrix @ to_canonical, (size, size))
-    return View(images=color.normalise(_photometric(pictures, config, numbers).clamp(0, 1)), matrix=matrix)
+    pictures = _photometric(pictures, config, numbers, chances)
+    return View(images=color.normalise(pictures.clamp(0, 1)), matrix=matrix)
 
 
 def plain(base: Tensor, *, size: int) -> View:
@@ -84,34 +150,66 @@ def plain(base: Tensor, *, size: int) -> View:
     return View(images=color.normalise(pictures), matrix=affine.identity(len(base), like=pictures))
 
 
-def _matrix(config: AugmentConfig, numbers: Tensor, size: int) -> Tensor:
+def _matrix(config: AugmentConfig, numbers: Tensor, chances: Tensor | None, size: int) -> Tensor:
     signed = 2 * numbers - 1
     angle = signed[:, 0] * math.radians(config.rotation)
     shear = signed[:, 1] * math.radians(config.shear)
-    low, high = (math.log(value) for value in config.scale)
-    scale = (low + numbers[:, 2] * (high - low)).exp()
+    scale = _scale(config, numbers[:, 2])
     centre = numbers.new_full((2,), (size - 1) / 2)
-    about = affine.linear(affine.rotation_shear_scale(angle, shear, scale), centre=centre)
-    return affine.translation(signed[:, 3:5] * config.translation * size) @ about
+    block = affine.rotation_shear_scale(angle, shear, scale)
+    if chances is not None and config.separate_axes:
+        height = _scale(config, chances[:, Chance.HEIGHT]) / scale
+        block = block * torch.stack((torch.ones_like(height), height), 1).unsqueeze(1)
+    matrix = affine.translation(signed[:, 3:5] * config.translation * size) @ affine.linear(block, centre=centre)
+    if chances is None:
+        return matrix
+    turned = (chances[:, Chance.GEOMETRY] < config.probability).view(-1, 1, 1)
+    matrix = torch.where(turned, matrix, affine.identity(len(matrix), like=matrix))
+    flipped = (chances[:, Chance.FLIP] < config.flip).view(-1, 1, 1)
+    return torch.where(flipped, affine.mirror(size, like=matrix) @ matrix, matrix)
 
 
-def _photometric(pictures: Tensor, config: AugmentConfig, numbers: Tensor) -> Tensor:
+def _scale(config: AugmentConfig, numbers: Tensor) -> Tensor:
+    low, high = (math.log(value) for value in config.scale)
+    return (low + numbers * (high - low)).exp()
+
+
+def _photometric(pictures: Tensor, config: AugmentConfig, numbers: Tensor, chances: Tensor | None) -> Tensor:
+    def applied(changed: Tensor, column: int) -> Tensor:
+        if chances is None:
+            return changed
+        return torch.where((chances[:, column] < config.probability).view(-1, 1, 1, 1), changed, pictures)
+
     signed = 2 * numbers - 1
     if config.brightness or config.cast:
         factor = (1 + signed[:, 5:6] * config.brightness) * (1 + signed[:, 6:9] * config.cast)
-        pictures = color.scale_brightness(pictures, factor)
+        pictures = applied(color.scale_brightness(pictures, factor), Chance.BRIGHTNESS)
     if config.contrast:
-        pictures = color.scale_contrast(pictures, 1 + signed[:, 9] * config.contrast)
+        pictures = applied(color.scale_contrast(pictures, _contrast(config, numbers[:, 9])), Chance.CONTRAST)
     if config.saturation:
-        pictures = color.scale_saturation(pictures, 1 + signed[:, 10] * config.saturation)
+        pictures = applied(color.scale_saturation(pictures, 1 + signed[:, 10] * config.saturation), Chance.SATURATION)
     if config.blur:
-        pictures = color.blur(pictures, numbers[:, 11] * config.blur, radius=BLUR_RADIUS)
+        low, high = _pair(config.blur)
+        radius = BLUR_RADIUS if high <= NARROW_BLUR else math.ceil(3 * high)
+        blurred = color.blur(pictures, low + numbers[:, 11] * (high - low), radius=radius)
+        pictures = applied(blurred, Chance.BLUR)
     if config.noise:
-        pictures = pictures + _noise(pictures, numbers[:, 12:15], config.noise)
+        pictures = applied(pictures + _noise(pictures, numbers[:, 12:15], _pair(config.noise)), Chance.NOISE)
     return pictures
 
 
-def _noise(pictures: Tensor, numbers: Tensor, largest: float) -> Tensor:
+def _pair(values: float | Pair) -> Pair:
+    return values if isinstance(values, tuple) else (0.0, values)
+
+
+def _contrast(config: AugmentConfig, numbers: Tensor) -> Tensor:
+    if isinstance(config.contrast, tuple):
+        low, high = config.contrast
+        return low + numbers * (high - low)
+    return 1 + (2 * numbers - 1) * config.contrast
+
+
+def _noise(pictures: Tensor, numbers: Tensor, strength: Pair) -> Tensor:
     """Windows of one fixed tile of Gaussian noise: the numbers alone decide which, so any split of a batch agrees."""
     count, _, height, width = pictures.shape
     tile = _noise_tile(pictures.device)
@@ -119,7 +217,8 @@ def _noise(pictures: Tensor, numbers: Tensor, largest: float) -> Tensor:
     y = torch.arange(height, device=pictures.device) + (numbers[:, 1:2] * NOISE_TILE).long()
     index = (y % NOISE_TILE).unsqueeze(2) * NOISE_TILE + (x % NOISE_TILE).unsqueeze(1)
     window = tile.flatten(1)[:, index.flatten()].view(3, count, height, width).transpose(0, 1)
-    return window * (numbers[:, 2] * largest).view(-1, 1, 1, 1)
+    low, high = strength
+    return window * (low + numbers[:, 2] * (high - low)).view(-1, 1, 1, 1)
 
 
 @cache

@@ -118,6 +118,7 @@ class Batches:
         if source is not None:
             self._keypoints = torch.from_numpy(source.keypoints)
             self._visible = torch.from_numpy(source.annotations.visible.copy())
+            self._other_side = torch.tensor(source.annotations.skeleton.flip_index, dtype=torch.long, device=device)
 
     def __call__(self, start: int = 0) -> Iterator[Batch]:
         """Batches from step ``start`` on."""
@@ -180,6 +181,10 @@ class Batches:
         keypoints = affine.apply(view.matrix, self._keypoints[rows].to(self.device, non_blocking=True))
         inside = ((keypoints >= -0.5) & (keypoints < size - 0.5)).all(-1)
         visible = self._visible[rows].to(self.device, non_blocking=True) * inside
+        if self.views.source.flip:  # the left knee of a mirrored animal is where its right one was
+            flipped = affine.mirrored(view.matrix)
+            keypoints = torch.where(flipped[:, None, None], keypoints[:, self._other_side], keypoints)
+            visible = torch.where(flipped[:, None], visible[:, self._other_side], visible)
         return SourceBatch(view=view, keypoints=keypoints, visible=visible, ids=rows.to(self.device, non_blocking=True))
 
     def _target(self, crops: Tensor, rows: Tensor, draws: Draws) -> TargetBatch:

@@ -18,6 +18,8 @@ from poseshift.types import FloatArray, IntArray
 ENORMOUS = 1e6
 """No coordinate in pixels or millimetres is as far away as this."""
 SEED, TEST_SHARE, TEST_MOST = 42, 0.2, 3200
+NO_BOXES = "Its boxes come from its labels, which were not looked at: there are none."
+"""What a reader that was not to look at labels says of boxes that it would compute from them."""
 
 
 def check_split(name: str, split: str | None, known: Sequence[str]) -> None:

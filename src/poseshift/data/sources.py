@@ -5,24 +5,47 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from poseshift.data import formats, skeletons
+from poseshift.data.skeletons import KeypointMap, Partner
 from poseshift.errors import DataError
 from poseshift.types import Annotations, Skeleton
 
 log = logging.getLogger(__name__)
 
 
-def read(spec: str, *, split: str | None = None, limit: int | None = None, labelled: bool = True) -> Annotations:
-    """The annotations of ``FORMAT:PATH``, at most ``limit`` of them; without ``labelled``, no label is looked at.
+LABEL_BOXES = "Boxes and instances are those that labels give (label_boxes), as published protocols cut."
+
+
+def read(
+    spec: str,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    labelled: bool = True,
+    label_boxes: bool = False,
+) -> Annotations:
+    """The annotations of ``FORMAT:PATH``.
+
+    Args:
+        spec: ``FORMAT:PATH``.
+        split: Of that format.
+        limit: At most so many, the first ones.
+        labelled: Without it no label is looked at.
+        label_boxes: Without labels: keep the instances and boxes that the reader computes from labels all the same,
+            and only these; the note says so.
 
     Raises:
         UsageError: Unknown format or split.
         DataError: Nothing to read, or files that do not fit.
     """
-    annotations = formats.read(spec, split=split) if labelled else formats.read_unlabelled(spec, split=split)
+    looked = labelled or label_boxes
+    annotations = formats.read(spec, split=split) if looked else formats.read_unlabelled(spec, split=split)
+    if label_boxes and not labelled:
+        annotations = replace(annotations.blank(), note=f"{annotations.note} {LABEL_BOXES}".strip())
     if limit is not None:
         annotations = annotations.select(np.arange(min(limit, len(annotations))))
     if not len(annotations):
@@ -30,14 +53,16 @@ def read(spec: str, *, split: str | None = None, limit: int | None = None, label
     return annotations
 
 
-def to_skeleton(annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, str], *, origin: str) -> Annotations:
-    """Labelled annotations in another skeleton, by name; logs what has no partner.
+def match(
+    annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, Partner], *, origin: str
+) -> KeypointMap | None:
+    """How labelled annotations come into another skeleton, None where the keypoints are the same; logs what is missing.
 
     Raises:
         DataError: The numbers of keypoints differ, some have no partner, and no mapping was given.
     """
     if annotations.skeleton.keypoints == wanted.keypoints:
-        return annotations
+        return None
     found = skeletons.map_keypoints(annotations.skeleton, wanted, mapping)
     if found.missing and not mapping and len(wanted) != len(annotations.skeleton):
         raise DataError(
@@ -47,7 +72,15 @@ def to_skeleton(annotations: Annotations, wanted: Skeleton, mapping: Mapping[str
         )
     if found.missing:
         log.warning("%s: no partner for %s; they are never labelled", origin, ", ".join(found.missing))
-    return skeletons.apply(annotations, found)
+    return found
+
+
+def to_skeleton(
+    annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, Partner], *, origin: str
+) -> Annotations:
+    """Labelled annotations in another skeleton, as :func:`match` finds. Raises as it does."""
+    found = match(annotations, wanted, mapping, origin=origin)
+    return annotations if found is None else skeletons.apply(annotations, found)
 
 
 def fingerprint(annotations: Annotations) -> str:

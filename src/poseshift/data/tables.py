@@ -180,24 +180,32 @@ class Instances:
     labelled: npt.NDArray[np.bool_]
 
 
-def instances(tables: Sequence[Table]) -> Instances:
+def instances(tables: Sequence[Table], *, labelled: bool = True) -> Instances:
     """The instances with a labelled point, of all tables, by line; bodyparts in the order of their first appearance.
+
+    Without labels every line is one instance: only its points would tell whether an image shows an animal, and which.
 
     Raises:
         DataError: A table has no line, or nothing is labelled in any.
         FormatError: An image or a column is there twice, or a coordinate is no pixel.
     """
     bodyparts = tuple(dict.fromkeys(part for table in tables for _, part, _ in table.columns))
-    rows, names, points, labelled, before = [], [], [], [], 0
+    rows, names, points, marks, before = [], [], [], [], 0
     for table in tables:
         _check_paths(table)
         individuals = tuple(dict.fromkeys(one for one, _, _ in table.columns))
-        found, known = _points(table, _grid(table, individuals, bodyparts))
-        row, one = np.nonzero(known.any(axis=2))
+        grid = _grid(table, individuals, bodyparts)
+        if labelled:
+            found, known = _points(table, grid)
+            row, one = np.nonzero(known.any(axis=2))
+        else:
+            individuals, (row, one) = ("",), (np.arange(len(table.paths)), np.zeros(len(table.paths), np.int64))
+            found = np.zeros((len(row), 1, len(bodyparts), 2), np.float32)
+            known = np.zeros(found.shape[:3], np.bool_)
         rows.append(row + before)
         names.append(np.array(individuals)[one])
         points.append(found[row, one])
-        labelled.append(known[row, one])
+        marks.append(known[row, one])
         before += len(table.paths)
     if not sum(map(len, rows)):
         raise DataError(f"{str(tables[0].file)!r} has {before} images and no labelled point; use images:FOLDER instead")
@@ -206,16 +214,16 @@ def instances(tables: Sequence[Table]) -> Instances:
         rows=np.concatenate(rows),
         individuals=np.concatenate(names),
         points=np.concatenate(points),
-        labelled=np.concatenate(labelled),
+        labelled=np.concatenate(marks),
     )
 
 
 def as_annotations(
-    name: str, images: ImageFiles, found: Instances, skeleton: Skeleton, *, category: str, note: str
+    name: str, images: ImageFiles, found: Instances, skeleton: Skeleton, *, category: str, note: str, labelled: bool
 ) -> Annotations:
     """Columns for the instances of tables: grouped by the folder that an image lies in, without boxes."""
     folders = np.array([path.rpartition("/")[0].rpartition("/")[2] for path in images.paths])
-    bare = len(images) - len(np.unique(found.rows))
+    bare = f"{len(images) - len(np.unique(found.rows))} of {len(images)} images have no label."
     return Annotations(
         name=name,
         images=images,
@@ -226,7 +234,9 @@ def as_annotations(
         boxes=np.full((len(found.rows), 4), np.nan, np.float32),
         groups=folders[found.rows],
         categories=np.where(found.individuals == "", category, found.individuals),
-        note=f"{note} No boxes: use boxes from_keypoints or whole. {bare} of {len(images)} images have no label.",
+        note=f"{note} No boxes: use boxes from_keypoints or whole. {bare}"
+        if labelled
+        else "Each line, so each image, is one instance, whatever its labels. No boxes: use boxes whole.",
     )
 
 

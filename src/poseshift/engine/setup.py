@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from poseshift.batches import Batch
 from poseshift.config import PARENTS, DataConfig, RunConfig
 from poseshift.data import sources
 from poseshift.data.crops import Crops
+from poseshift.data.skeletons import KeypointMap, Partner, apply
 from poseshift.engine import checkpoint
 from poseshift.engine.run import Run, open_run
 from poseshift.errors import CheckpointError, ConfigError, DataError, UsageError
@@ -34,13 +36,14 @@ LABELS, ORACLE = "uses_target_labels", "yes: oracle"
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The crops of a run, and what they predict."""
+    """The crops of a run, and what they predict; ``matched`` where the source's keypoints are not the run's."""
 
     source: Crops | None
     target: Crops | None
     validation: Crops | None
     monitor: Crops | None
     skeleton: Skeleton
+    matched: KeypointMap | None = None
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -57,6 +60,12 @@ class Data:
             if crops is not None and batch.has(name)
             for row in (batch.source if name == "source" else batch.target).ids[:count]
         ]
+
+    @property
+    def matching(self) -> dict[str, Any] | None:
+        """How the source's keypoints became the run's, for the manifest; None where they are the same."""
+        found = self.matched
+        return None if found is None else {"rows": found.rows, "unused": found.unused}
 
     @property
     def notes(self) -> dict[str, str]:
@@ -83,25 +92,28 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
                 f"{name}: the method {config.method.name!r} needs it; give `{name}: {{data: FORMAT:PATH}}`"
             )
     source = _read(config.source) if config.source else None
-    target = _read(config.target, labelled=False) if config.target else None
+    target = _read(config.target, labelled=False, label_boxes=config.target.label_boxes) if config.target else None
     skeleton = _skeleton(config, source, target)
     margin = round(config.margin * config.input_size)
+    mapping = {**(config.source.mapping if config.source else {}), **(config.target.mapping if config.target else {})}
+    matched = None
     if source is not None and config.source is not None:
-        mapping = {**config.source.mapping, **(config.target.mapping if config.target else {})}
-        source = sources.to_skeleton(source, skeleton, mapping, origin=config.source.data)
+        matched = sources.match(source, skeleton, mapping, origin=config.source.data)
+        source = source if matched is None else apply(source, matched)
     return Data(
         source=_crops(source, config.source, config, margin, store) if "source" in needs else None,
         target=_crops(_unlabelled(target, config.target), config.target, config, margin, store)
         if "target" in needs
         else None,
-        validation=_held_out(config.validation, config, skeleton),
-        monitor=_held_out(config.monitor, config, skeleton),
+        validation=_held_out(config.validation, config, skeleton, mapping),
+        monitor=_held_out(config.monitor, config, skeleton, config.target.mapping if config.target else {}),
         skeleton=skeleton,
+        matched=matched,
     )
 
 
-def _read(config: DataConfig, *, labelled: bool = True) -> Annotations:
-    return sources.read(config.data, split=config.split, limit=config.limit, labelled=labelled)
+def _read(config: DataConfig, **labels: bool) -> Annotations:
+    return sources.read(config.data, split=config.split, limit=config.limit, **labels)
 
 
 def _skeleton(config: RunConfig, source: Annotations | None, target: Annotations | None) -> Skeleton:
@@ -121,6 +133,12 @@ def _unlabelled(target: Annotations | None, config: DataConfig | None) -> Annota
         raise ConfigError(
             "target.boxes: from_keypoints reads target labels; freeze the boxes to a file, or use given or whole"
         )
+    boxless = int(np.isnan(target.boxes).any(axis=1).sum())
+    if config.boxes == "given" and boxless:
+        raise DataError(
+            f"target.boxes: given, but {boxless} of {len(target)} instances of {config.data} have no box while labels "
+            "are not looked at; use whole, or `label_boxes: true` to cut by boxes that the format computes from labels"
+        )
     return target.without_labels()
 
 
@@ -134,11 +152,12 @@ def _crops(
     return crops
 
 
-def _held_out(data: DataConfig | None, config: RunConfig, skeleton: Skeleton) -> Crops | None:
+def _held_out(
+    data: DataConfig | None, config: RunConfig, skeleton: Skeleton, mapping: Mapping[str, Partner]
+) -> Crops | None:
     if data is None:
         return None
-    mapping = data.mapping or (config.target.mapping if config.target else {})
-    annotations = sources.to_skeleton(_read(data), skeleton, mapping, origin=data.data)
+    annotations = sources.to_skeleton(_read(data), skeleton, data.mapping or mapping, origin=data.data)
     return Crops(annotations, data, size=config.input_size, cache_bytes=config.cache_mib * 2**20)
 
 

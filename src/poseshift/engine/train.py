@@ -123,6 +123,7 @@ class Session:
             "device": str(self.fabric.device),
             "data": self.data.fingerprints,
             "notes": self.data.notes,
+            "matching": self.data.matching,
             "selection": rule if config.selection == "label-free" and self.data.target else "last checkpoint",
             setup.LABELS: setup.label_use(config),
         }
@@ -181,6 +182,8 @@ class Session:
             with logged_to(self.run.path / "log.txt"):
                 name, device = self.config.method.name, self.fabric.device
                 log.info("%s: %s, steps %d to %d on %s", self.run.path, name, self.start, self.config.steps, device)
+                if self.data.matched is not None and self.method.predictor is not None:
+                    log.info("%s", self.data.matched.table())
                 self._loop()
         except PoseshiftError as error:
             self._note_failure(error)

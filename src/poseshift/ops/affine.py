@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -51,6 +51,17 @@ def rotation_shear_scale(
     cos, sin, tan = angle.cos(), angle.sin(), shear.tan()
     rows = (scale * cos, scale * (cos * tan - sin), scale * sin, scale * (sin * tan + cos))
     return torch.stack(rows, dim=-1).reshape(*scale.shape, 2, 2)
+
+
+def mirror(width: int, *, like: Float[Tensor, " ..."]) -> Float[Tensor, "3 3"]:
+    """The ``3×3`` matrix that exchanges left and right of an image of ``width`` pixels."""
+    rows = [[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+
+def mirrored(matrix: Float[Tensor, "*B 3 3"]) -> Bool[Tensor, "*B"]:
+    """Which of the matrices ``B×3×3`` exchange left and right: those with a negative determinant."""
+    return matrix[..., 0, 0] * matrix[..., 1, 1] < matrix[..., 0, 1] * matrix[..., 1, 0]
 
 
 def resize(source: tuple[int, int], target: tuple[int, int], *, like: Float[Tensor, " ..."]) -> Float[Tensor, "3 3"]:

@@ -65,7 +65,7 @@ def test_splits_are_by_subject_and_every_fifth_image(tmp_path: Path) -> None:
 
 def test_crops_win_where_they_are_there(tmp_path: Path) -> None:
     miniature.write(tmp_path)
-    data = human36m.read(miniature.write_cropped(tmp_path), split="test")
+    data = human36m.read(miniature.write_cropped(tmp_path, (9, 11)), split="test")
     assert [r.key for r in data][:4] == [f"crop_images/s_09/{i}.jpg" for i in range(3)] + ["crop_images/s_11/0.jpg"]
     np.testing.assert_allclose(data.keypoints[4], [[j + 1, 20.5 * j] for j in range(16)])
     assert np.isnan(data.boxes).all()
@@ -128,7 +128,7 @@ def test_broken_content_is_named(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "[{}]", '[{"name": "a.jpg", "keypoint2d": [[1, 2]]}]'])
 def test_broken_crops(tmp_path: Path, text: str) -> None:
-    path = miniature.write_cropped(tmp_path)
+    path = miniature.write_cropped(tmp_path, (9, 11))
     (tmp_path / "annotations/keypoints2d_9.json").write_text(text)
     with pytest.raises(FormatError, match=r"keypoints2d_9\.json"):
         human36m.read(path, split="test")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.data.formats.miniatures import rhd as miniature
 
 from poseshift.data.formats import rhd
@@ -48,11 +49,37 @@ def test_splits_and_hands(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no left hand"):
         rhd.read(f"{path}@hand=left", split="test")
     with pytest.raises(
-        UsageError, match=r"unknown option 'hand=middle'.*hand=left, hand=right, hand=both, visible_only"
+        UsageError, match=r"unknown option 'hand=middle'.*hand=left, hand=right, hand=both, mirror=left, .*visible_only"
     ):
         rhd.read(f"{path}@hand=middle")
     with pytest.raises(UsageError, match="no split 'val'; expected one of all, train, test"):
         rhd.read(path, split="val")
+
+
+def test_hands_are_mirrored_to_one_side(tmp_path: Path) -> None:
+    path = miniature.write(tmp_path)
+    for number, colour in ((0, (200, 0, 0)), (3, (0, 0, 200))):  # the left half of each image is coloured
+        for file in tmp_path.rglob(f"{number:05d}.png"):
+            image = Image.new("RGB", (320, 320))
+            image.paste(colour, (0, 0, 160, 320))
+            image.save(file)
+    plain, left = rhd.read(path), rhd.read(f"{path}@mirror=left")
+    assert left.categories.tolist() == ["left"] * 3
+    assert [r.key for r in left] == [plain[0].key, f"{plain[1].key} (mirrored)", f"{plain[2].key} (mirrored)"]
+    assert left.groups.tolist() == plain.groups.tolist()
+    np.testing.assert_array_equal(left.keypoints[0], plain.keypoints[0])
+    np.testing.assert_array_equal(left.keypoints[1:, :, 0], 319 - plain.keypoints[1:, :, 0])
+    np.testing.assert_array_equal(left.keypoints[1:, :, 1], plain.keypoints[1:, :, 1])
+    np.testing.assert_array_equal(left.boxes[1:, [0, 2]], 319 - plain.boxes[1:, [2, 0]])
+    for row in range(3):
+        before, after = plain.images.read(int(plain.image_index[row])), left.images.read(int(left.image_index[row]))
+        np.testing.assert_array_equal(after, before[:, ::-1] if row else before)
+    right = rhd.read(f"{path}@mirror=right,hand=left")
+    assert [(r.key, r.category) for r in right] == [(f"{plain[0].key} (mirrored)", "right")]
+    assert left.images.size(int(left.image_index[1])) == (320, 320)
+    assert "All hands are mirrored to be left ones." in left.note
+    with pytest.raises(UsageError, match="mirror= need labels, which are not looked at here"):
+        rhd.read(f"{path}@mirror=left", labelled=False)
 
 
 def published(hand: np.ndarray, other: np.ndarray, flags: np.ndarray) -> bool:

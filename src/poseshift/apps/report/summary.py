@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +48,10 @@ class About:
         facts: Name to text.
         selection: The rule, and where the pointers stand.
         data: Role to what is known about it.
+        matching: How the source's keypoints became the run's: rows of target, source and how; empty where they are the
+            same.
+        matched: The same in a few words.
+        unused: Keypoints of the source that are not used.
         quarantine: Lines ``key<TAB>reason<TAB>stream``.
         command: Repeats the run.
         configuration: ``run.yaml``.
@@ -57,6 +62,9 @@ class About:
     selection: str
     pointers: Mapping[str, str]
     data: Mapping[str, str]
+    matching: tuple[tuple[str, str, str], ...]
+    matched: str
+    unused: str
     quarantine: tuple[str, ...]
     command: str
     configuration: str
@@ -168,12 +176,17 @@ def _dates(start: str | None, end: str | None) -> str:
 def about(entry: Entry) -> About:
     """Everything about one run that is not a number."""
     run, manifest = entry.run, entry.run.manifest
+    matching = manifest.get("matching") or {}
+    rows = tuple((str(target), str(source), str(how)) for target, source, how in matching.get("rows", ()))
     return About(
         entry=entry,
         facts=facts(entry),
         selection=str(manifest.get("selection", "unknown")),
         pointers={name: _pointer(entry, name) for name in ("best", "last")},
         data=_data(entry),
+        matching=rows,
+        matched=", ".join(f"{number} {how}" for how, number in Counter(how for _, _, how in rows).most_common()),
+        unused=", ".join(matching.get("unused", ())),
         quarantine=tuple(quarantine.lines(run.path)),
         command=manifest.get("command") or f"poseshift train {run.path / 'run.yaml'} --out NEW_FOLDER",
         configuration=(run.path / "run.yaml").read_text(encoding="utf-8"),

@@ -2,6 +2,11 @@
 
 Data is named ``FORMAT:PATH``, for example ``lsp:data/lsp`` or ``coco:labels.json@images``; what ``PATH`` may hold
 stands at the head of each format's module. No format imports torch.
+
+Without labels (:func:`read_unlabelled`) an instance is what its file says beside keypoints: an annotation or a row with
+a box or a class. Where nothing but keypoints tells the instances of an image apart (DeepLabCut, Lightning Pose, SLEAP,
+CVAT's XML, RHD), each image that the file lists is one instance. Boxes that a reader would compute from keypoints are
+not there; each reader says so in its ``labelled`` and in the note.
 """
 
 from __future__ import annotations
@@ -56,8 +61,10 @@ class Format(Protocol):
     def read(self) -> Callable[..., Annotations]:
         """``read(path: str, *, split: str | None = None) -> Annotations``.
 
-        Readers of files also take ``allow_outside: bool = False``, see :class:`poseshift.data.images.ImageFiles`. They
-        raise :class:`~poseshift.errors.DataError` where something is missing or does not fit together,
+        Readers of files also take ``allow_outside: bool = False``, see :class:`poseshift.data.images.ImageFiles`, and,
+        where files hold labels, ``labelled: bool = True``: without, all keypoints are not labelled, and no label has
+        any influence on which instances there are, their order and their boxes. They raise
+        :class:`~poseshift.errors.DataError` where something is missing or does not fit together,
         :class:`~poseshift.errors.FormatError` where a file is not what the format says, and
         :class:`~poseshift.errors.UsageError` for an unknown split or option.
         """
@@ -117,9 +124,10 @@ def read(spec: str, *, split: str | None = None, **options: bool) -> Annotations
 
 
 def read_unlabelled(spec: str, *, split: str | None = None) -> Annotations:
-    """As :func:`read`, but no label is looked at where the format can tell instances without (``labelled=False``).
+    """As :func:`read`, but no label is looked at: no keypoint of the files changes anything in the result.
 
-    The names of the keypoints stay, so that a source can be matched to them; they are no labels.
+    The names of the keypoints stay, so that a source can be matched to them; they are no labels. Formats that have no
+    ``labelled`` have no labels (``images``, ``video``), or no files (the procedural ones).
     """
     name, path = _parse(spec)
     reader = FORMATS[name].read

@@ -74,13 +74,14 @@ def _rows(root: Path, split: str | None, animals: tuple[str, ...], categories: n
     return np.sort(np.concatenate(rows))
 
 
-def _columns(path: Path, *, allow_outside: bool) -> Annotations:
+def _columns(path: Path, *, allow_outside: bool, labelled: bool) -> Annotations:
     """All annotations of ``keypoints.json``, whatever the animal, with 20 keypoints."""
     content = read_json(path)
     try:
         images, rows = content["images"], content["annotations"]
         names = {int(category["id"]): str(category["name"]) for category in content["categories"]}
-        flat = np.array([row["keypoints"] for row in rows], np.float64).reshape(len(rows), -1, 3)
+        lists = [row["keypoints"] for row in rows] if labelled else [[0] * 3 * len(ANIMALPOSE20)] * len(rows)
+        flat = np.array(lists, np.float64).reshape(len(rows), -1, 3)
         boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(len(rows), 4)
         categories = np.array([names[int(row["category_id"])] for row in rows])
         ids = [str(row["image_id"]) for row in rows]
@@ -92,8 +93,8 @@ def _columns(path: Path, *, allow_outside: bool) -> Annotations:
         ) from error
     if flat.shape[1] != len(ANIMALPOSE20):
         raise FormatError(f"{str(path)!r}: {flat.shape[1]} keypoints per annotation, expected {len(ANIMALPOSE20)}")
-    labelled = flat[..., 2] != 0
-    if bad := np.flatnonzero((~np.isfinite(flat).all(axis=2) & labelled).any(axis=1)).tolist():
+    known = flat[..., 2] != 0
+    if bad := np.flatnonzero((~np.isfinite(flat).all(axis=2) & known).any(axis=1)).tolist():
         raise FormatError(f"{str(path)!r}: annotation number {bad[0]} has a coordinate that is not finite; correct it")
     if unknown := [i for i, image in enumerate(ids) if image not in number]:
         raise DataError(
@@ -104,8 +105,8 @@ def _columns(path: Path, *, allow_outside: bool) -> Annotations:
         images=ImageFiles(root=path.parent, paths=files, allow_outside=allow_outside),
         image_index=np.array([number[image] for image in ids], np.int64),
         skeleton=ANIMALPOSE20,
-        keypoints=np.where(labelled[..., None], flat[..., :2], 0).astype(np.float32),
-        visible=np.where(labelled, VISIBLE, NOT_LABELLED).astype(np.uint8),
+        keypoints=np.where(known[..., None], flat[..., :2], 0).astype(np.float32),
+        visible=np.where(known, VISIBLE, NOT_LABELLED).astype(np.uint8),
         boxes=boxes,
         groups=np.array(ids),
         categories=categories,
@@ -113,13 +114,14 @@ def _columns(path: Path, *, allow_outside: bool) -> Annotations:
     )
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read AnimalPose.
 
     Args:
         path: ``FOLDER`` or ``FOLDER@OPTIONS``, see above.
         split: ``train``, ``test``, ``test_disjoint`` or ``all`` / None.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it no keypoint is looked at; boxes are annotated ones and stay.
 
     Raises:
         UsageError: An option after ``@``, or the split, is unknown.
@@ -129,7 +131,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     if split not in (None, *SPLITS):
         raise UsageError(f"animalpose has no split {split!r}; expected one of {', '.join(SPLITS)}")
     root, animals, full = _parse(path)
-    everything = _columns(root / "keypoints.json", allow_outside=allow_outside)
+    everything = _columns(root / "keypoints.json", allow_outside=allow_outside, labelled=labelled)
     rows = _rows(root, split, animals, everything.categories)
     if len(rows) == 0:
         raise DataError(f"animalpose: {str(root)!r} has no instance of {', '.join(animals)}; give others after '@'")

@@ -65,15 +65,20 @@ def _parse(path: str) -> tuple[Path, tuple[str, ...]]:
     return root, names
 
 
-def _load(file: Path) -> tuple[list[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """``N`` paths, ``N×37×2`` joints (y, x), ``N×37`` flags of one video."""
+def _load(file: Path, labelled: bool) -> tuple[list[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """``N`` paths, ``N×37×2`` joints (y, x), ``N×37`` flags of one video; without labels, zeros."""
     content = read_json(file)
     if not isinstance(content, list) or not all(isinstance(frame, dict) for frame in content):
         raise FormatError(f"{str(file)!r} is no list of frames; expected BADJA's own file: fetch it again")
     paths = [frame.get("image_path") for frame in content]
-    joints = np.empty((len(content), JOINTS, 2))
-    flags = np.empty((len(content), JOINTS), np.bool_)
-    for i, frame in enumerate(content):
+    if nameless := [i for i, name in enumerate(paths) if not isinstance(name, str) or not name]:
+        first = nameless[0]
+        raise FormatError(
+            f"{str(file)!r}: frame {first} has image_path {paths[first]!r}, expected a path; correct the file"
+        )
+    joints = np.zeros((len(content), JOINTS, 2))
+    flags = np.zeros((len(content), JOINTS), np.bool_)
+    for i, frame in enumerate(content if labelled else []):
         try:
             joints[i] = np.array(frame["joints"], np.float64).reshape(JOINTS, 2)
             given = np.array(frame["visibility"], np.float64).reshape(JOINTS)
@@ -83,10 +88,6 @@ def _load(file: Path) -> tuple[list[str], npt.NDArray[np.float64], npt.NDArray[n
                 f"{str(file)!r}: frame {i} has no {JOINTS} joints of y, x and {JOINTS} flags ({reason}); fetch the "
                 "file again"
             ) from error
-        if not isinstance(paths[i], str) or not paths[i]:
-            raise FormatError(
-                f"{str(file)!r}: frame {i} has image_path {paths[i]!r}, expected a path; correct the file"
-            )
         if not np.isin(given, (0, 1)).all():
             raise FormatError(f"{str(file)!r}: frame {i} has a flag other than true and false; correct the file")
         flags[i] = given == 1
@@ -100,13 +101,14 @@ def _load(file: Path) -> tuple[list[str], npt.NDArray[np.float64], npt.NDArray[n
     return [str(path).replace("\\", "/") for path in paths], joints, flags
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read BADJA.
 
     Args:
         path: ``FOLDER`` or ``FOLDER@VIDEOS``, see above.
         split: ``all`` or None; BADJA has no parts.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it neither joints nor flags are looked at: each frame is one instance.
 
     Raises:
         UsageError: A video after ``@``, or the split, is unknown.
@@ -122,7 +124,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     for file in sorted((root / FOLDER).glob("*.json")):
         if wanted and file.stem not in wanted:
             continue
-        names, places, visible = _load(file)
+        names, places, visible = _load(file, labelled)
         ImageFiles(root=root, paths=tuple(names), allow_outside=allow_outside)  # refuses paths that leave the root
         missing = missing_files(root, names)
         if missing and len(missing) == len(names) and not wanted:
@@ -144,14 +146,14 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         raise DataError(
             f"badja: no frame of {', '.join(absent or wanted)} is in {str(root)!r}; unpack the videos there"
         )
-    labelled = np.concatenate(flags)
+    known = np.concatenate(flags)
     return Annotations(
         name="badja",
         images=ImageFiles(root=root, paths=tuple(paths), allow_outside=allow_outside),
         image_index=np.arange(len(paths)),
         skeleton=BADJA20,
-        keypoints=np.where(labelled[..., None], np.concatenate(joints)[..., ::-1], 0).astype(np.float32),
-        visible=np.where(labelled, VISIBLE, NOT_LABELLED).astype(np.uint8),
+        keypoints=np.where(known[..., None], np.concatenate(joints)[..., ::-1], 0).astype(np.float32),
+        visible=np.where(known, VISIBLE, NOT_LABELLED).astype(np.uint8),
         boxes=np.full((len(paths), 4), np.nan, np.float32),
         groups=np.array(videos),
         categories=np.array([CATEGORIES.get(video, video) for video in videos]),

@@ -25,129 +25,23 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
-from xml.parsers import expat
+from typing import Any
 
 import numpy as np
 
 from poseshift.data.archives import files_in, member_bytes, open_zip, zip_images
+from poseshift.data.cvat_xml import Content, parse_xml
 from poseshift.data.formats import coco
 from poseshift.data.skeletons import known_or_new
-from poseshift.errors import DataError, FormatError, UsageError
-from poseshift.types import NOT_LABELLED, OCCLUDED, VISIBLE, Annotations, Images, Skeleton
+from poseshift.errors import DataError, UsageError
+from poseshift.types import Annotations, Images, Skeleton
 
 SPLITS: tuple[str, ...] = ()
 _EDGE = re.compile(r"<line\b[^>]*>")
 _NODE = re.compile(r"<circle\b[^>]*>")
 _ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
-
-
-@dataclass
-class _Label:
-    """A label of the head of the file."""
-
-    name: str = ""
-    parent: str = ""
-    svg: str = ""
-
-
-@dataclass
-class _Content:
-    """What is kept of an XML file while it is read: flat lists, one entry per point."""
-
-    file: str
-    labels: list[_Label] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)
-    shapes: list[tuple[int, str, bool]] = field(default_factory=list)
-    points: list[tuple[int, str, float, float, int]] = field(default_factory=list)
-
-    def refuse(self, what: str) -> NoReturn:
-        raise FormatError(f"{self.file!r}: {what}; export the task as CVAT for images 1.1")
-
-
-class _Reader:
-    """Handlers of the XML parser; the tags that matter, the others are passed over."""
-
-    def __init__(self, content: _Content) -> None:
-        self.content = content
-        self.path: list[str] = []
-        self.text: list[str] = []
-        self.in_skeleton = False
-
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        content, self.text = self.content, []
-        if not self.path and tag != "annotations":
-            content.refuse(f"its root is <{tag[:50]}>, expected <annotations>")
-        self.path.append(tag)
-        if len(self.path) > 50:
-            content.refuse("its tags are nested more than 50 deep")
-        if tag == "track":
-            content.refuse("it holds tracks of a video, which have no images")
-        if tag == "label":
-            content.labels.append(_Label())
-        elif tag == "image":
-            content.images.append(attributes.get("name") or content.refuse("an <image> has no name"))
-        elif tag in ("skeleton", "points") and not content.images:
-            content.refuse(f"a <{tag}> stands outside of an <image>")
-        elif tag == "skeleton":
-            self.in_skeleton = True
-            content.shapes.append((len(content.images) - 1, attributes.get("label", ""), True))
-        elif tag == "points":
-            self._points(attributes)
-
-    def _points(self, attributes: dict[str, str]) -> None:
-        content, label = self.content, attributes.get("label", "")
-        if not self.in_skeleton:
-            content.shapes.append((len(content.images) - 1, label, False))
-        text = attributes.get("points", "")
-        try:
-            pairs = [tuple(float(value) for value in pair.split(",")) for pair in text.split(";") if pair.strip()]
-        except ValueError:
-            pairs = [()]
-        image = content.images[-1]
-        if any(len(pair) != 2 for pair in pairs) or (self.in_skeleton and len(pairs) > 1):
-            content.refuse(f"image {image!r}: points {text[:50]!r}, expected x,y pairs")
-        if attributes.get("outside") == "1":
-            visible = NOT_LABELLED
-        else:
-            visible = OCCLUDED if attributes.get("occluded") == "1" else VISIBLE
-        if visible and not all(abs(value) < 1e6 for pair in pairs for value in pair):
-            content.refuse(f"image {image!r}: points {text[:50]!r} are not finite or beyond 1e6 pixels")
-        for i, (x, y) in enumerate(pairs):
-            content.points.append((len(content.shapes) - 1, label if self.in_skeleton else str(i + 1), x, y, visible))
-
-    def data(self, text: str) -> None:
-        self.text.append(text)
-
-    def end(self, tag: str) -> None:
-        self.path.pop()
-        if tag == "skeleton":
-            self.in_skeleton = False
-        if tag in ("name", "parent", "svg") and self.path and self.path[-1] == "label" and self.content.labels:
-            setattr(self.content.labels[-1], tag, "".join(self.text).strip())
-
-
-def _parse_xml(text: bytes, file: str) -> _Content:
-    content = _Content(file)
-    reader, parser = _Reader(content), expat.ParserCreate()
-
-    def doctype(*_: Any) -> None:
-        content.refuse("it declares a document type, which is never read")
-
-    parser.StartDoctypeDeclHandler = doctype
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.data
-    parser.buffer_text = True
-    try:
-        parser.Parse(text, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        content.refuse(f"it is no whole XML ({error})")
-    if not content.points:
-        content.refuse("it has no <skeleton> and no <points> with a point")
-    return content
 
 
 def _edges(svg: str, names: list[str]) -> Iterator[tuple[int, int]]:
@@ -163,7 +57,7 @@ def _edges(svg: str, names: list[str]) -> Iterator[tuple[int, int]]:
             yield names.index(str(ends[0])), names.index(str(ends[1]))
 
 
-def _skeleton(content: _Content, used: list[str], plain: bool) -> Skeleton:
+def _skeleton(content: Content, used: list[str], plain: bool) -> Skeleton:
     """The one list of sub-labels that all labels in use share, in the order of the head of the file."""
     if plain:
         count = max((int(point[1]) for point in content.points), default=0)
@@ -180,7 +74,7 @@ def _skeleton(content: _Content, used: list[str], plain: bool) -> Skeleton:
     return known_or_new(used[0], names, edges=list(dict.fromkeys(_edges(svg, names))))
 
 
-def _columns(content: _Content, images: Images) -> Annotations:
+def _columns(content: Content, images: Images) -> Annotations:
     """The instances; where there are skeletons, single ``<points>`` shapes are left out."""
     plain = not any(shape[2] for shape in content.shapes)
     used = list(dict.fromkeys(shape[1] for shape in content.shapes if shape[2] != plain))
@@ -217,7 +111,32 @@ def _columns(content: _Content, images: Images) -> Annotations:
     ).select(wanted)
 
 
-def _from_coco(archive: zipfile.ZipFile, file: Path, split: str | None, options: dict[str, Any]) -> Annotations:
+def _per_image(content: Content, images: Images) -> Annotations:
+    """One instance for each image of the file; the names of points are those of the shapes, else of the head."""
+    count, skeletons = len(content.images), any(shape[2] for shape in content.shapes)
+    used = list(dict.fromkeys(shape[1] for shape in content.shapes if shape[2] == skeletons))
+    used = used or list(dict.fromkeys(label.parent for label in content.labels if label.parent))
+    if not count:
+        raise DataError(f"{content.file!r}: it lists no image; export the task again, with its images")
+    plain = not skeletons and bool(content.shapes)
+    skeleton = _skeleton(content, used, plain) if used else Skeleton(name="none", keypoints=())
+    return Annotations(
+        name="cvat",
+        images=images,
+        image_index=np.arange(count),
+        skeleton=skeleton,
+        keypoints=np.zeros((count, len(skeleton), 2), np.float32),
+        visible=np.zeros((count, len(skeleton)), np.uint8),
+        boxes=np.full((count, 4), np.nan, np.float32),
+        groups=np.array(content.images),
+        categories=np.full(count, "instance"),
+        note="Each image of the file is one instance, whatever its labels. No boxes: use boxes whole.",
+    )
+
+
+def _from_coco(
+    archive: zipfile.ZipFile, file: Path, split: str | None, options: dict[str, Any], labelled: bool
+) -> Annotations:
     """The instances of the JSON inside; its images become the zip's own where it has them."""
     found = [n for n in archive.namelist() if re.search(rf"(^|/)person_keypoints_{re.escape(split or '')}.*\.json$", n)]
     if len(found) != 1:
@@ -235,7 +154,7 @@ def _from_coco(archive: zipfile.ZipFile, file: Path, split: str | None, options:
             # The COCO reader sees a file that is there; what the images are is decided here.
             rows = [{**row, "file_name": stub.name} for row in content["images"]]
             json_file.write_text(json.dumps({**content, "images": rows}), encoding="utf-8")
-            data = coco.read(str(json_file))
+            data = coco.read(str(json_file), labelled=labelled)
         except DataError as error:
             raise type(error)(str(error).replace(str(json_file), f"{file}/{found[0]}")) from error
     images = zip_images(file, archive, names) or files_in(file, names, **options)
@@ -262,13 +181,15 @@ def _locate(path: str) -> tuple[Path, list[Path]]:
     return file, folders[:1]
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read an export of CVAT.
 
     Args:
         path: See above.
         split: Which JSON of a zip with COCO keypoints; None elsewhere.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it no point is looked at: each annotation of COCO keypoints is one instance, each image of the
+            XML, which has no boxes to tell its skeletons apart, is one.
 
     Raises:
         UsageError: A split of an XML file, which has none.
@@ -276,19 +197,20 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         FormatError: The file is none of the two layouts, damaged, or declares a document type.
     """
     file, folders = _locate(path)
+    columns = _columns if labelled else _per_image
     options: dict[str, Any] = {"folders": folders, "allow_outside": allow_outside, "hint": f"cvat:{file.name}@FOLDER"}
     if not zipfile.is_zipfile(file) and file.suffix.lower() != ".zip":
         if split is not None:
             raise UsageError(f"cvat: {str(file)!r} has no split {split!r}; leave the split out")
-        content = _parse_xml(file.read_bytes(), str(file))
-        return replace(_columns(content, files_in(file, tuple(content.images), **options)), name=file.stem)
+        content = parse_xml(file.read_bytes(), str(file), labelled=labelled)
+        return replace(columns(content, files_in(file, tuple(content.images), **options)), name=file.stem)
     with open_zip(file) as archive:
         found = [name for name in archive.namelist() if name.rpartition("/")[2] == "annotations.xml"]
         if not found:
-            return _from_coco(archive, file, split, options)
+            return _from_coco(archive, file, split, options, labelled)
         if split is not None:
             raise UsageError(f"cvat: {str(file)!r} has no split {split!r}; leave the split out")
-        content = _parse_xml(member_bytes(archive, found[0], file), f"{file}/{found[0]}")
+        content = parse_xml(member_bytes(archive, found[0], file), f"{file}/{found[0]}", labelled=labelled)
         names = tuple(content.images)
         images = zip_images(file, archive, names) or files_in(file, names, **options)
-    return replace(_columns(content, images), name=file.stem)
+    return replace(columns(content, images), name=file.stem)

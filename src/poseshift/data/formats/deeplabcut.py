@@ -182,13 +182,14 @@ def _images(root: Path, tables: Sequence[Table], *, allow_outside: bool) -> Imag
     return ImageFiles(root=found[0].root, paths=paths, allow_outside=allow_outside)
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read a DeepLabCut project, or one of its files of labels.
 
     Args:
         path: See above.
         split: ``all`` or None; a project's own shuffles are no part of its labels.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it each line, so each image, is one instance: points alone would tell individuals apart.
 
     Raises:
         UsageError: Unknown split, or an HDF5 file without h5py.
@@ -203,7 +204,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     config = read_yaml(settings) if settings.is_file() else {}
     files = _files(given, config)
     tables = [read_csv(file) if file.suffix != ".h5" else _read_h5(file) for file in files]
-    found = instances(tables)
+    found = instances(tables, labelled=labelled)
     title = given.stem if given.is_file() else given.absolute().name
     edges = _edges(settings, config, found.bodyparts)
     return as_annotations(
@@ -213,6 +214,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         known_or_new(title, found.bodyparts, edges=edges),
         category="animal",
         note="DeepLabCut counts pixels from 0 at their centres: coordinates are taken as they are.",
+        labelled=labelled,
     )
 
 

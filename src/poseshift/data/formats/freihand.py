@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles
 from poseshift.data.published import (
+    NO_BOXES,
     check_split,
     load_json,
     numbers,
@@ -35,21 +36,24 @@ from poseshift.errors import DataError, FormatError
 from poseshift.types import VISIBLE, Annotations
 
 SPLITS = ("all", "train", "test", "evaluation")
+TIGHT = "Boxes are those of the 21 joints; the papers crop 1.5 times their longer side."
 VERSIONS = ("gs", "hom", "sample", "auto")
 """In the order of the image numbers."""
 SHUFFLED = ("gs", "auto", "sample", "hom")
 """In the order in which the papers' code lists them before it shuffles."""
 
 
-def _projected(root: Path, part: str) -> npt.NDArray[np.float64]:
-    """``N×21×2`` pixels of ``training`` or ``evaluation``."""
+def _projected(root: Path, part: str, labelled: bool) -> npt.NDArray[np.float64]:
+    """``N×21×2`` pixels of ``training`` or ``evaluation``; without labels, as many zeros as there are cameras."""
     files = [root / f"{part}_{name}.json" for name in ("K", "xyz")]
-    if part == "evaluation" and not files[1].is_file():
+    if labelled and part == "evaluation" and not files[1].is_file():
         raise DataError(
             f"freihand: split 'evaluation' needs {str(files[1])!r}, which is not there; "
             "add the labels that were published later, or use another split"
         )
     cameras = numbers(files[0], load_json("freihand", files[0], list), (3, 3), "K")
+    if not labelled:
+        return np.zeros((len(cameras), 21, 2))
     joints = numbers(files[1], load_json("freihand", files[1], list), (21, 3), "joints")
     if len(cameras) != len(joints) or len(joints) == 0:
         raise FormatError(
@@ -65,13 +69,14 @@ def _projected(root: Path, part: str) -> npt.NDArray[np.float64]:
     return numbers(files[1], seen[..., :2] / seen[..., 2:], (21, 2), "projected joints")
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read FreiHAND.
 
     Args:
         path: ``FOLDER`` or ``FOLDER@VERSIONS``, see above.
         split: ``train``, ``test``, ``evaluation`` or ``all`` / None (all of ``training/``).
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it only the cameras are counted: each image is one instance, without a box.
 
     Raises:
         UsageError: A version or the split is unknown.
@@ -81,7 +86,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     check_split("freihand", split, SPLITS)
     root, words = split_options(path, "freihand", VERSIONS)
     part = "evaluation" if split == "evaluation" else "training"
-    poses = _projected(root, part)
+    poses = _projected(root, part, labelled)
     count = len(poses)
     versions = [v for v in SHUFFLED if v in (words or VERSIONS)] if part == "training" else ["gs"]
     pose = np.tile(np.arange(count), len(versions))
@@ -92,16 +97,17 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     pose, image = pose[rows], image[rows]
     files = tuple(f"{part}/rgb/{number:08d}.jpg" for number in image.tolist())
     require_images("freihand", root, files)
-    return Annotations(
+    found = Annotations(
         name="freihand",
         images=ImageFiles(root=root, paths=files, allow_outside=allow_outside),
         image_index=np.arange(len(files)),
         skeleton=HAND21,
         keypoints=poses[pose].astype(np.float32),
         visible=np.full((len(files), 21), VISIBLE, np.uint8),
-        boxes=tight_boxes(poses[pose]),
+        boxes=tight_boxes(poses[pose]) if labelled else np.full((len(files), 4), np.nan, np.float32),
         groups=np.char.add(f"{part}/", pose.astype(str)),
         categories=np.full(len(files), "right"),
-        note="Boxes are those of the 21 joints; the papers crop 1.5 times their longer side. Groups are poses: the "
-        "published seed-42 split does not keep them apart.",
+        note=f"{TIGHT if labelled else NO_BOXES} Groups are poses: the published seed-42 split does not keep them "
+        "apart.",
     )
+    return found if labelled else found.blank()

@@ -23,13 +23,14 @@ SPLITS = ("all", "train", "test")
 OPTIONS = ("noobject", "object", "all")
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read Hand-3D-Studio.
 
     Args:
         path: ``FOLDER`` or ``FOLDER@object``, see above.
         split: ``train``, ``test`` or ``all`` / None.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it no keypoint is looked at; that images are crops made from labels stays.
 
     Raises:
         UsageError: An option after ``@``, or the split, is unknown.
@@ -44,7 +45,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     try:
         bare = np.array([int(row["without_object"]) for row in rows])
         names = [str(row["name"]).replace("\\", "/") for row in rows]
-        lists = [row["keypoint2d"] for row in rows]
+        lists = [row["keypoint2d"] for row in rows] if labelled else np.zeros((len(rows), 21, 2))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = " ".join(repr(error).split())[:150]
         raise FormatError(
@@ -60,7 +61,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     files = tuple(names[i] for i in chosen.tolist())
     images = ImageFiles(root=root, paths=files, allow_outside=allow_outside)
     require_images("h3d", root, files)
-    return Annotations(
+    found = Annotations(
         name="h3d",
         images=images,
         image_index=np.arange(len(files)),
@@ -72,3 +73,4 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         categories=np.full(len(files), "hand"),
         note="Images are crops of 1.5 times the hand, made from its labels: crop the whole image.",
     )
+    return found if labelled else found.blank()

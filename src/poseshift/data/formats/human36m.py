@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles
 from poseshift.data.published import (
+    NO_BOXES,
     SEED,
     check_split,
     load_json,
@@ -51,11 +52,12 @@ def _broken(file: Path, error: Exception, expected: str) -> FormatError:
     return FormatError(f"{str(file)!r} is not in the expected layout ({reason}); expected {expected}")
 
 
-def _cropped(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Names below ``crop_images`` and ``N×16×2``."""
+def _cropped(file: Path, labelled: bool) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Names below ``crop_images`` and ``N×16×2``; without labels, zeros."""
     rows = load_json("human36m", file, list)
     try:
-        names, lists = [str(row["name"]) for row in rows], [row["keypoint2d"] for row in rows]
+        names = [str(row["name"]) for row in rows]
+        lists = [row["keypoint2d"] for row in rows] if labelled else np.zeros((len(rows), 16, 2))
     except _BROKEN as error:
         raise _broken(file, error, "name and keypoint2d in each row") from error
     return names, numbers(file, lists, (16, 2), "keypoint2d")
@@ -71,18 +73,23 @@ def _cameras(file: Path) -> tuple[dict[str, int], npt.NDArray[np.float64]]:
     return {key: i for i, key in enumerate(content)}, numbers(file, rows, (16,), "R, t, f and c")
 
 
-def _projected(annotations: Path, subject: int, step: int) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Names below ``images`` and ``N×16×2`` of every ``step``-th image."""
+def _projected(annotations: Path, subject: int, step: int, labelled: bool) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Names below ``images`` and ``N×16×2`` of every ``step``-th image; without labels, zeros."""
     parts = ("data", "camera", "joint_3d")
     data, camera, world = (annotations / f"Human36M_subject{subject}_{part}.json" for part in parts)
-    content, joints = load_json("human36m", data, dict), load_json("human36m", world, dict)
-    number, cameras = _cameras(camera)
+    content = load_json("human36m", data, dict)
     try:
         rows: list[dict[str, Any]] = content["images"][::step]
         names = [str(row["file_name"]) for row in rows]
+    except _BROKEN as error:
+        raise _broken(data, error, "images with file_name") from error
+    if not labelled:
+        return names, np.zeros((len(names), 16, 2))
+    joints, (number, cameras) = load_json("human36m", world, dict), _cameras(camera)
+    try:
         seen_by = np.array([number[str(row["cam_idx"])] for row in rows], np.int64)
     except _BROKEN as error:
-        raise _broken(data, error, "images with file_name and a known cam_idx") from error
+        raise _broken(data, error, "images with a known cam_idx") from error
     try:
         lists = [joints[str(r["action_idx"])][str(r["subaction_idx"])][str(r["frame_idx"])] for r in rows]
     except _BROKEN as error:
@@ -107,13 +114,14 @@ def _subjects(words: tuple[str, ...], split: str | None) -> list[int]:
     return wanted or list(SUBJECTS[split or "all"])
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read Human3.6M.
 
     Args:
         path: ``FOLDER`` or ``FOLDER@OPTIONS``, see above.
         split: ``train``, ``test`` or ``all`` / None.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it only names of images are read; of the layout with whole images none has a box then.
 
     Raises:
         UsageError: An option after ``@``, or the split, is unknown, or they do not go together.
@@ -133,7 +141,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     points, groups = [], []
     for subject in subjects:
         file = folder / f"keypoints2d_{subject}.json"
-        names, pixels = _cropped(file) if cropped else _projected(folder, subject, step)
+        names, pixels = _cropped(file, labelled) if cropped else _projected(folder, subject, step, labelled)
         files += [f"{below}/{name}".replace("\\", "/") for name in names]
         points.append(pixels)
         groups += [f"S{subject}"] * len(names)
@@ -149,12 +157,13 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         skeleton=HUMAN16,
         keypoints=keypoints.astype(np.float32),
         visible=np.full((len(files), 16), VISIBLE, np.uint8),
-        boxes=np.full((len(files), 4), np.nan, np.float32) if cropped else tight_boxes(keypoints),
+        boxes=tight_boxes(keypoints) if labelled and not cropped else np.full((len(files), 4), np.nan, np.float32),
         groups=np.array(groups),
         categories=np.full(len(files), "person"),
         note="Images are crops made from labels: crop the whole image."
         if cropped
-        else "Boxes are those of the joints.",
+        else ("Boxes are those of the joints." if labelled else NO_BOXES),
     )
+    everything = everything if labelled else everything.blank()
     # Its own generator gives what the global one would after the papers' seed.
     return everything.select(random.Random(SEED).choices(range(len(files)), k=DRAWN)) if draw else everything

@@ -49,7 +49,7 @@ def _load(file: Path) -> list[dict[str, Any]]:
 
 
 def _results(file: Path, task: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """The regions of the annotation that counts, and how many others there are."""
+    """The regions of the annotation that counts, and how many annotations were not cancelled."""
     name, annotations = task.get("id"), task.get("annotations", task.get("completions", []))
     if not isinstance(annotations, list) or not all(isinstance(entry, dict) for entry in annotations):
         _refuse(file, name, "has no list 'annotations' of objects")
@@ -57,7 +57,7 @@ def _results(file: Path, task: dict[str, Any]) -> tuple[list[dict[str, Any]], in
     results = valid[0].get("result", []) if valid else []
     if not isinstance(results, list) or not all(isinstance(entry, dict) for entry in results):
         _refuse(file, name, "has no list 'result' of objects")
-    return results, max(0, len(valid) - 1)
+    return results, len(valid)
 
 
 def _numbers(file: Path, task: Any, region: dict[str, Any], keys: tuple[str, ...]) -> list[float]:
@@ -113,8 +113,8 @@ def _parents(results: list[dict[str, Any]], rectangles: dict[str, Any]) -> dict[
 class _Columns:
     """Flat lists that grow task by task."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, labelled: bool) -> None:
+        self.file, self.labelled = file, labelled
         self.names: dict[str, int] = {}
         self.points: list[tuple[int, int, float, float]] = []
         self.image: list[int] = []
@@ -124,14 +124,18 @@ class _Columns:
 
     def add(self, number: int, task: dict[str, Any]) -> None:
         name = task.get("id", number)
-        results, others = _results(self.file, task)
-        self.skipped += others
+        results, valid = _results(self.file, task)
+        self.skipped += max(0, valid - 1)
         rectangles = {str(r.get("id")): r for r in results if r.get("type") == "rectanglelabels"}
         parents = _parents(results, rectangles)
         members: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for region in results:
             if region.get("type") == "keypointlabels":
                 members[parents.get(str(region.get("id")), "")].append(region)
+        if not self.labelled:
+            for region in (region for regions in members.values() for region in regions):
+                self.names.setdefault(_label(self.file, name, region, "keypointlabels"), len(self.names))
+            members = {key: [] for key in rectangles or ([""] if valid else [])}
         for parent, regions in members.items():
             found: dict[str, list[float]] = {}
             for region in regions:
@@ -200,13 +204,15 @@ def _images(file: Path, tasks: list[dict[str, Any]], folder: Path | None, allow_
     return ImageFiles(root=roots[0], paths=tuple(paths), allow_outside=allow_outside)
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read a JSON export of Label Studio.
 
     Args:
         path: ``FILE.json`` or ``FILE.json@FOLDER``, see above.
         split: ``all`` or None; an export has no parts.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it only names of points are read: each rectangle is one instance, and each task without one
+            that somebody has annotated.
 
     Raises:
         UsageError: Unknown split.
@@ -222,7 +228,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     folder = next((found for found in (Path(name), file.parent / name) if found.is_dir()), None) if name else None
     if name and folder is None:
         raise DataError(f"label_studio: looked for the images in {name!r} and found no such folder; correct the path")
-    columns = _Columns(file)
+    columns = _Columns(file, labelled)
     kept: list[dict[str, Any]] = []
     for task in _load(file):
         before = len(columns.image)
@@ -230,12 +236,14 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         if len(columns.image) > before:
             kept.append(task)
     if not kept:
-        raise DataError(f"{str(file)!r}: no task has a point (keypointlabels); label some, or use images:FOLDER")
+        found = "no task has a point (keypointlabels)" if labelled else "nobody has annotated a task"
+        raise DataError(f"{str(file)!r}: {found}; label some, or use images:FOLDER")
     count, names = len(columns.image), list(columns.names)
-    rows, joints, x, y = (np.array(column) for column in zip(*columns.points, strict=True))
     points, visible = np.zeros((count, len(names), 2), np.float32), np.zeros((count, len(names)), np.uint8)
-    points[rows, joints] = np.stack([x, y], axis=1)
-    visible[rows, joints] = VISIBLE
+    if columns.points:
+        rows, joints, x, y = (np.array(column) for column in zip(*columns.points, strict=True))
+        points[rows, joints] = np.stack([x, y], axis=1)
+        visible[rows, joints] = VISIBLE
     images = _images(file, kept, folder, allow_outside)
     index = np.array(columns.image, np.int64)
     return Annotations(

@@ -42,13 +42,14 @@ def _file(path: Path) -> Path:
     return named[0]
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read the labels of a Lightning Pose project.
 
     Args:
         path: See above.
         split: ``all`` or None; the parts that a training draws are no part of the labels.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it each line, so each image, is one instance: points alone would tell individuals apart.
 
     Raises:
         UsageError: Unknown split.
@@ -63,7 +64,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         raise FormatError(
             f"{str(file)!r} has a header row 'individuals', unknown to Lightning Pose; give deeplabcut:{file.name}"
         )
-    found = instances([table])
+    found = instances([table], labelled=labelled)
     folder = file.absolute().parent
     places = [(folder, 0), (folder.parent, 0), (folder.parent.parent, 0)]
     title = file.stem if Path(path).is_file() else folder.name
@@ -74,6 +75,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         known_or_new(title, found.bodyparts),
         category="animal",
         note="Lightning Pose counts pixels from 0 at their centres: coordinates are taken as they are.",
+        labelled=labelled,
     )
 
 

@@ -22,8 +22,8 @@ SPLITS = ("all", "train", "test")
 HALF = 1000
 
 
-def _joints(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """``3×14×N`` from ``joints.mat``."""
+def _joints(path: Path, labelled: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """``3×14×N`` from ``joints.mat``; without labels, of whatever values."""
     from scipy.io import loadmat  # takes a quarter of a second, which only this format needs
 
     try:
@@ -37,19 +37,20 @@ def _joints(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         raise FormatError(
             f"{str(path)!r}: 'joints' has shape {joints.shape}, expected (3, 14, N){hint}; use LSP's own file"
         )
-    if not np.isfinite(joints).all():
+    if labelled and not np.isfinite(joints).all():
         bad = int(np.argwhere(~np.isfinite(joints).all(axis=(0, 1)))[0, 0])
         raise FormatError(f"{str(path)!r}: image {bad + 1} has a coordinate that is not finite; fetch the file again")
     return joints
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read LSP.
 
     Args:
         path: The folder.
         split: ``train`` (the first 1,000), ``test`` (the rest) or ``all`` / None.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it only the number of images is taken from ``joints.mat``.
 
     Raises:
         UsageError: Unknown split.
@@ -63,7 +64,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         raise DataError(
             f"lsp: looked for {str(root / 'joints.mat')!r} and found none; give the folder of LSP: lsp:FOLDER"
         )
-    joints = _joints(root / "joints.mat")
+    joints = _joints(root / "joints.mat", labelled)
     count = joints.shape[2]
     names = tuple(f"images/im{number:04d}.jpg" for number in range(1, count + 1))
     if missing := missing_files(root, names):
@@ -74,7 +75,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     rows = {"train": np.arange(min(HALF, count)), "test": np.arange(HALF, count)}.get(split or "all", np.arange(count))
     if len(rows) == 0:
         raise DataError(f"lsp: split {split!r} of {str(root)!r} is empty, since 'joints' has only {count} images")
-    return Annotations(
+    found = Annotations(
         name="lsp",
         images=ImageFiles(root=root, paths=names, allow_outside=allow_outside),
         image_index=np.arange(count),
@@ -87,3 +88,4 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         note="LSP has no boxes: crop the whole image. Its flag 1 is read as occluded, coordinates count from 0.",
         reference_shift=1.0,  # it leaves x and y as they are in the file
     ).select(rows)
+    return found if labelled else found.blank()

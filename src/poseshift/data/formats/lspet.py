@@ -29,8 +29,8 @@ SPLITS = ("all",)
 _IMAGE = re.compile(r"im\d+\.(jpg|png)")
 
 
-def _joints(file: Path) -> npt.NDArray[np.float64]:
-    """``N×14×3`` x, y, flag."""
+def _joints(file: Path, labelled: bool) -> npt.NDArray[np.float64]:
+    """``N×14×3`` x, y, flag; without labels, zeros."""
     from scipy.io import loadmat  # takes a quarter of a second, which few formats need
 
     try:
@@ -45,7 +45,7 @@ def _joints(file: Path) -> npt.NDArray[np.float64]:
         raise FormatError(
             f"{str(file)!r}: 'joints' has shape {joints.shape}, expected (14, 3, N){hint}; use the set's own"
         )
-    joints = joints.transpose(2, 0, 1)
+    joints = joints.transpose(2, 0, 1) if labelled else np.zeros((joints.shape[2], len(LSP), 3))
     flags = joints[..., 2]
     bad = (~(np.abs(joints[..., :2]) < ENORMOUS).all(axis=2) & (flags != 0)) | ~np.isin(flags, (0, 1))
     if bad.any():
@@ -70,13 +70,14 @@ def _files(root: Path, count: int) -> tuple[str, ...]:
     raise DataError(f"lspet: looked for im00001.jpg in {str(root)!r} and its 'images', found none; unpack the images")
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read LSP Extended.
 
     Args:
         path: The folder.
         split: ``all`` or None.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it only the number of images is taken from ``joints.mat``.
 
     Raises:
         UsageError: Unknown split.
@@ -87,7 +88,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     root = Path(path)
     if not (root / "joints.mat").is_file():
         raise DataError(f"lspet: looked for {str(root / 'joints.mat')!r} and found none; give the folder: lspet:FOLDER")
-    joints = _joints(root / "joints.mat")
+    joints = _joints(root / "joints.mat", labelled)
     files = _files(root, len(joints))
     require_images("lspet", root, files)
     seen = joints[..., 2] == 1

@@ -45,24 +45,24 @@ class _People:
     scales: npt.NDArray[np.float64]
 
 
-def _from_json(file: Path) -> _People:
+def _from_json(file: Path, labelled: bool) -> _People:
     rows = load_json("mpii", file, list)
     blank = [[0.0, 0.0]] * len(MPII16)
     try:
         images = [str(row["image"]).replace("\\", "/") for row in rows]
-        lists = [row.get("joints") or blank for row in rows]
-        flags = [row.get("joints_vis") or [0] * len(MPII16) for row in rows]
+        lists = [(labelled and row.get("joints")) or blank for row in rows]
+        flags = [(labelled and row.get("joints_vis")) or [0] * len(MPII16) for row in rows]
         centres, scales = [row["center"] for row in rows], [row["scale"] for row in rows]
     except _BROKEN as error:
         reason = " ".join(repr(error).split())[:150]
         raise FormatError(
             f"{str(file)!r} is not in the layout of MPII's JSON files ({reason}); expected image, center and scale"
         ) from error
-    labelled = numbers(file, flags, (len(MPII16),), "joints_vis") != 0
+    known = numbers(file, flags, (len(MPII16),), "joints_vis") != 0
     return _People(
         images=images,
         joints=numbers(file, lists, (len(MPII16), 2), "joints"),
-        visible=np.where(labelled, VISIBLE, NOT_LABELLED).astype(np.uint8),
+        visible=np.where(known, VISIBLE, NOT_LABELLED).astype(np.uint8),
         centres=numbers(file, centres, (2,), "center"),
         scales=numbers(file, scales, (), "scale"),
     )
@@ -80,7 +80,7 @@ def _hidden(point: Any) -> bool:
     return str(flag) in ("0", "0.0", "False")
 
 
-def _from_official(file: Path, training: bool | None) -> _People:
+def _from_official(file: Path, training: bool | None, labelled: bool) -> _People:
     """The people of the official file with a position and a size."""
     from scipy.io import loadmat  # takes a quarter of a second, which few formats need
 
@@ -96,7 +96,7 @@ def _from_official(file: Path, training: bool | None) -> _People:
                 if not position:
                     continue
                 table = np.zeros((len(MPII16), 3))
-                for points in _structs(getattr(person, "annopoints", None)):
+                for points in _structs(getattr(person, "annopoints", None)) if labelled else ():
                     for point in _structs(points.point):
                         table[range(16)[int(point.id)]] = point.x, point.y, OCCLUDED if _hidden(point) else VISIBLE
                 images.append(str(picture.image.name))
@@ -149,21 +149,22 @@ def _located(file: Path, folder: Path | None, names: list[str]) -> Path:
     return root or folders[0]
 
 
-def _people(file: Path, split: str | None) -> _People:
+def _people(file: Path, split: str | None, labelled: bool) -> _People:
     if file.suffix != ".mat":
-        return _from_json(file)
+        return _from_json(file, labelled)
     if split in ("valid", "trainval"):
         raise DataError(f"mpii: {file.name!r} has no split {split!r}, only train and test; use the JSON files for it")
-    return _from_official(file, None if split in (None, "all") else split == "train")
+    return _from_official(file, None if split in (None, "all") else split == "train", labelled)
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read MPII Human Pose.
 
     Args:
         path: A folder or a file, with ``@FOLDER`` where the images are elsewhere, see above.
         split: ``train``, ``valid``, ``test``, ``trainval`` or ``all`` / None.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it no joint is looked at; boxes are of ``center`` and ``scale``, annotated on their own.
 
     Raises:
         UsageError: Unknown split.
@@ -172,7 +173,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     """
     check_split("mpii", split, SPLITS)
     files, folder = _find(path, split)
-    parts = [_people(file, split) for file in files]
+    parts = [_people(file, split, labelled) for file in files]
     images = [name for part in parts for name in part.images]
     if not images:
         raise DataError(f"mpii: {str(files[0])!r} has nobody in split {split or 'all'!r}; choose another")
@@ -195,5 +196,6 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         boxes=boxes,
         groups=np.array(images),
         categories=np.full(len(images), "person"),
-        note="Boxes are the squares of center and scale · 200. Head boxes, which PCKh needs, are not read.",
+        note="Boxes are the squares of center and scale · 200, which MPII gives apart from the joints. Head boxes, "
+        "which PCKh needs, are not read.",
     )

@@ -203,13 +203,51 @@ def _note(points: FloatArray, labelled: npt.NDArray[Any], bare: int, zeros: bool
     return note.strip()
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def _title(file: Path) -> str:
+    return file.name.removesuffix(".slp").removesuffix(".pkg")
+
+
+def _shared_skeleton(file: Path, skeletons: list[Any], ids: IntArray) -> Skeleton:
+    """The one skeleton that all instances have (``N`` numbers)."""
+    kinds = np.unique(ids).tolist()
+    if len(kinds) != 1 or not 0 <= kinds[0] < len(skeletons):
+        raise FormatError(
+            f"{str(file)!r}: instances have skeletons {kinds} of {len(skeletons)}, expected one and the same"
+        )
+    return _skeleton(file, skeletons[kinds[0]])
+
+
+def _unlabelled(
+    file: Path, frames: Columns, skeleton: Skeleton, videos: list[Any], allow_outside: bool, version: float
+) -> Annotations:
+    """One instance for each frame that the file lists."""
+    count = len(frames["video"])
+    if not count:
+        raise DataError(f"{str(file)!r} lists no frame; label or add some in SLEAP, or use video:FILE instead")
+    video = _video_rows(file, frames["video"], videos)
+    images, index = _images(file, videos, video, frames["frame_idx"], allow_outside, version)
+    return Annotations(
+        name=_title(file),
+        images=images,
+        image_index=index,
+        skeleton=skeleton,
+        keypoints=np.zeros((count, len(skeleton), 2), np.float32),
+        visible=np.zeros((count, len(skeleton)), np.uint8),
+        boxes=np.full((count, 4), np.nan, np.float32),
+        groups=np.array(_names(videos))[video],
+        categories=np.full(count, "instance"),
+        note="Each frame that the file lists is one instance, whatever its labels. No boxes: use boxes whole.",
+    )
+
+
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read a SLEAP label file.
 
     Args:
         path: ``FILE.slp`` or ``FILE.slp@OPTIONS``, see above.
         split: ``all`` or None; a file has no parts.
         allow_outside: Look for videos where the file says they lie, even outside its folder; follow HDF5 links there.
+        labelled: Without it each frame that the file lists is one instance: points alone would tell animals apart.
 
     Raises:
         UsageError: An option or the split is unknown, or sleap-io is not installed.
@@ -222,21 +260,20 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     tables, skeletons, videos, tracks, version = _safely_loaded(file, allow_outside)
     frames, instances = tables["frames"], tables["instances"]
     starts = frames["instance_id_start"], frames["instance_id_end"]
+    if not labelled:
+        only = np.zeros(1, np.int64) if len(skeletons) == 1 else instances["skeleton"]
+        skeleton = _shared_skeleton(file, skeletons, only)
+        return _unlabelled(file, frames, skeleton, videos, allow_outside, version)
     frame, rows = _ranges(file, *starts, len(instances["skeleton"]), "frames in 'instances'")
     wanted: npt.NDArray[np.bool_] = instances["instance_type"][rows] == int("predicted" in options)
     if not wanted.any():
         hint = "labelled by a person; sleap:FILE.slp@predicted reads the predicted ones"
         raise DataError(f"{str(file)!r} has no instance {'predicted' if 'predicted' in options else hint}")
     frame, chosen = frame[wanted], {column: values[rows[wanted]] for column, values in instances.items()}
-    kinds = np.unique(chosen["skeleton"]).tolist()
-    if len(kinds) != 1 or not 0 <= kinds[0] < len(skeletons):
-        raise FormatError(
-            f"{str(file)!r}: instances have skeletons {kinds} of {len(skeletons)}, expected one and the same"
-        )
-    skeleton = _skeleton(file, skeletons[kinds[0]])
+    skeleton = _shared_skeleton(file, skeletons, chosen["skeleton"])
     table = tables["pred_points" if "predicted" in options else "points"]
-    points, labelled = _points(file, chosen, table, len(skeleton), "zeros" in options)
-    kept = np.asarray(labelled.any(axis=1))
+    points, known = _points(file, chosen, table, len(skeleton), "zeros" in options)
+    kept = np.asarray(known.any(axis=1))
     if not kept.any():
         raise DataError(f"{str(file)!r}: none of its {len(kept)} instances has a labelled point; label some in SLEAP")
     shift = np.float32(0.5 if version < 1.1 else 0)
@@ -249,14 +286,14 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
             f"{str(file)!r}: an instance has track {track.max()} of {len(tracks)}; save it again in SLEAP"
         )
     return Annotations(
-        name=file.name.removesuffix(".slp").removesuffix(".pkg"),
+        name=_title(file),
         images=images,
         image_index=index,
         skeleton=skeleton,
-        keypoints=np.where(labelled[kept][..., None], points[kept] - shift, 0).astype(np.float32),
-        visible=np.where(labelled[kept], VISIBLE, NOT_LABELLED).astype(np.uint8),
+        keypoints=np.where(known[kept][..., None], points[kept] - shift, 0).astype(np.float32),
+        visible=np.where(known[kept], VISIBLE, NOT_LABELLED).astype(np.uint8),
         boxes=np.full((len(track), 4), np.nan, np.float32),
         groups=np.array(_names(videos))[video],
         categories=names[np.where(track < 0, len(tracks), track)],
-        note=_note(points, labelled, int((~kept).sum()), "zeros" in options),
+        note=_note(points, known, int((~kept).sum()), "zeros" in options),
     )

@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles, missing_files
+from poseshift.data.published import NO_BOXES
 from poseshift.data.skeletons.people import HUMAN16
 from poseshift.data.videos import VideoFrames
 from poseshift.errors import DataError, FormatError, UsageError
@@ -115,16 +116,15 @@ def _annotations(images: Images, rows: Numbers, visible: npt.NDArray[np.bool_], 
     )
 
 
-def _load(path: Path) -> tuple[list[str], Numbers]:
-    """Names and joints ``N×24×2`` of one processed json file."""
+def _load(path: Path, labelled: bool) -> tuple[list[str], Numbers]:
+    """Names and joints ``N×24×2`` of one processed json file; without labels, zeros."""
     try:
         content = json.loads(path.read_bytes())
         if not isinstance(content, list):
             raise TypeError(f"found {type(content).__name__}")
         names = [row["name"] for row in content]
-        joints = np.array([row["keypoint2d"] for row in content], np.float64).reshape(
-            len(names), -1 if names else 24, 2
-        )
+        lists = [row["keypoint2d"] for row in content] if labelled else np.zeros((len(names), 24, 2))
+        joints = np.array(lists, np.float64).reshape(len(names), -1 if names else 24, 2)
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise FormatError(
             f"{str(path)!r} is no list of objects with 'name' and 'keypoint2d' ({error!r}); fetch the file again"
@@ -142,14 +142,14 @@ def _load(path: Path) -> tuple[list[str], Numbers]:
     return names, joints
 
 
-def _read_processed(root: Path, split: str, options: _Options, *, allow_outside: bool) -> Annotations:
+def _read_processed(root: Path, split: str, options: _Options, *, allow_outside: bool, labelled: bool) -> Annotations:
     paths: list[str] = []
     parts: list[Numbers] = []
     for run in RUNS:
         file = root / split / f"run{run}.json"
         if not file.is_file():
             raise DataError(f"surreal: looked for {str(file)!r} and found none; the published split needs all three")
-        names, joints = _load(file)
+        names, joints = _load(file, labelled)
         paths += [f"{split}/run{run}/{name}" for name in names]
         parts.append(joints)
     order = list(range(len(paths)))
@@ -171,9 +171,10 @@ def _read_processed(root: Path, split: str, options: _Options, *, allow_outside:
         images,
         kept,
         np.ones(kept.shape[:2], bool),
-        boxes=_squares(joints, ENLARGED),
+        boxes=_squares(joints if labelled else np.full_like(joints, np.nan), ENLARGED),
         groups=np.array([_sequence(path) for path in chosen]),
-        note=f"Shoulders are SMPL's {options.shoulder} joints. Boxes are squares of 1.5 times the extent of the 24.",
+        note=f"Shoulders are SMPL's {options.shoulder} joints. "
+        f"{'Boxes are squares of 1.5 times the extent of the 24.' if labelled else NO_BOXES}",
     )
 
 
@@ -215,7 +216,7 @@ def _clips(base: Path, split: str) -> list[str]:
     return sorted(ends[".mp4"])
 
 
-def _read_original(base: Path, split: str, options: _Options, *, allow_outside: bool) -> Annotations:
+def _read_original(base: Path, split: str, options: _Options, *, allow_outside: bool, labelled: bool) -> Annotations:
     clips = _clips(base, split)
     paths = tuple(f"{clip}.mp4" for clip in clips)
     first = VideoFrames(
@@ -225,11 +226,13 @@ def _read_original(base: Path, split: str, options: _Options, *, allow_outside: 
     joints, frames, dropped = [], [], 0
     for clip in clips:
         every = _clip(base / f"{clip}_info.mat")[:: options.every] - 0.5
+        every = every if labelled else np.full_like(every, np.nan)
         seen = _inside(every, size)
-        labelled = seen[:, list(JOINTS[options.shoulder])].any(axis=1) & ~(every == every[:, :1]).all(axis=(1, 2))
-        dropped += int((~labelled).sum())
-        joints.append(every[labelled].astype(np.float32))
-        frames.append(np.flatnonzero(labelled) * options.every)
+        some = seen[:, list(JOINTS[options.shoulder])].any(axis=1) & ~(every == every[:, :1]).all(axis=(1, 2))
+        some |= not labelled
+        dropped += int((~some).sum())
+        joints.append(every[some].astype(np.float32))
+        frames.append(np.flatnonzero(some) * options.every)
     counts = [len(numbers) for numbers in frames]
     if not sum(counts):
         raise DataError(f"surreal: no frame of {str(base / split)!r} has a joint inside its image; fetch the set again")
@@ -243,19 +246,20 @@ def _read_original(base: Path, split: str, options: _Options, *, allow_outside: 
         # A joint may lie outside, but what is one image away from it says nothing about the body.
         boxes=_squares(np.where(np.isfinite(everywhere), np.clip(everywhere, -size, 2 * size), np.nan), ENLARGED),
         groups=np.repeat(np.array([_sequence(path) for path in paths]), counts),
-        note=f"Shoulders are SMPL's {options.shoulder} joints. Boxes are squares of 1.5 times the extent of the "
-        f"projected joints.{left_out}",
+        note=f"Shoulders are SMPL's {options.shoulder} joints. "
+        f"{'Boxes are squares of 1.5 times the extent of the projected joints.' if labelled else NO_BOXES}{left_out}",
         reference_shift=0.5,
     )
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read SURREAL.
 
     Args:
         path: ``FOLDER`` or ``FOLDER@OPTIONS``, see above.
         split: ``train`` (also None), ``val`` or ``test``.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it pictures and frames are counted, none is left out, and none has a box.
 
     Raises:
         UsageError: An option after ``@``, or the split, is unknown.
@@ -271,10 +275,11 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
             raise UsageError(
                 f"surreal: {path!r} is the processed layout, whose pictures are no clips; leave 'frames' out"
             )
-        return _read_processed(root, part, options, allow_outside=allow_outside)
+        found = _read_processed(root, part, options, allow_outside=allow_outside, labelled=labelled)
+        return found if labelled else found.blank()
     for base in (root / "cmu", root / "data" / "cmu", root):
         if any((base / name).is_dir() for name in SPLITS):
-            return _read_original(base, part, options, allow_outside=allow_outside)
+            return _read_original(base, part, options, allow_outside=allow_outside, labelled=labelled)
     raise DataError(
         f"surreal: looked for 'cmu/{part}' or '{part}/run0.json' in {str(root)!r} and found neither; give the folder"
     )

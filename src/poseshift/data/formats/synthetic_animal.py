@@ -22,7 +22,7 @@ an animation from all sides, as far as the names of the files say so.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,9 @@ VERTICES = {
     ),
 }
 """Vertex of each joint of :data:`~poseshift.data.skeletons.animals.ANIMAL18`, for each animal's mesh."""
+UNLABELLED = (
+    "Boxes are those that the clean file states; labels, and so boxes of arrays of vertices, were not looked at."
+)
 _ALIASES = {"dog": "hound"}
 _CATEGORIES = {"hound": "dog"}
 _POSE = re.compile(r"^\d+_(.+)(_-?[0-9.]+){3}\.png_img\.png$")
@@ -104,10 +107,10 @@ def _clean(file: Path) -> dict[str, Any]:
     return content
 
 
-def _from_clean(file: Path, entry: Any, animal: str, count: int) -> _Part:
+def _from_clean(file: Path, entry: Any, animal: str, count: int, labelled: bool) -> _Part:
     try:
         paths = [_below(str(path)) for path in entry["imgpath"]]
-        joints = np.array(entry["keypoints"], np.float64)
+        joints = np.array(entry["keypoints"], np.float64) if labelled else np.zeros((len(paths), count, 3))
         boxes = np.array(entry["bbox"], np.float64)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
@@ -154,7 +157,7 @@ def _first_bad(rows: npt.NDArray[np.float64]) -> int:
     return int(np.argmax(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
 
 
-def _from_arrays(root: Path, animal: str, skeleton: Skeleton) -> _Part:
+def _from_arrays(root: Path, animal: str, skeleton: Skeleton, labelled: bool) -> _Part:
     folder = f"synthetic_animal/{animal}_combineds5r5_texture"
     names = sorted(path.name for path in (root / folder).glob(f"*{_IMAGE}"))
     if not names:
@@ -162,9 +165,9 @@ def _from_arrays(root: Path, animal: str, skeleton: Skeleton) -> _Part:
             f"synthetic_animal: looked for images in {str(root / folder)!r} and found none; "
             "give the folder that holds synthetic_animal/: synthetic_animal:FOLDER"
         )
-    ids = np.array(VERTICES[animal])[list(map_keypoints(ANIMAL18, skeleton).index)]
-    joints, boxes = np.empty((len(names), len(ids), 3)), np.empty((len(names), 4))
-    for i, name in enumerate(names):
+    ids = np.array(VERTICES[animal])[[i for (i,) in map_keypoints(ANIMAL18, skeleton).partners]]
+    joints, boxes = np.zeros((len(names), len(ids), 3)), np.full((len(names), 4), np.nan)
+    for i, name in enumerate(names if labelled else []):
         vertices = _vertices(root / folder / f"{name.removesuffix(_IMAGE)}{_KEYPOINTS}", int(ids.max()) + 1)
         joints[i] = vertices[ids]
         low, high = vertices[:, :2].min(axis=0), vertices[:, :2].max(axis=0)
@@ -188,13 +191,14 @@ def _rows(root: Path, clean: Path, part: _Part, animal: str, split: str | None) 
     return published_rows(clean, {animal: part.splits}, animal, key, count=len(part.paths))
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read SyntheticAnimal.
 
     Args:
         path: ``FOLDER`` or ``FOLDER@OPTIONS``, see above.
         split: ``train``, ``valid`` or ``all`` / None.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it no joint is looked at and no array opened; a box is then only what the clean file states.
 
     Raises:
         UsageError: An option after ``@``, or the split, is unknown.
@@ -210,17 +214,18 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     parts, names = [], []
     for animal in animals:
         if animal in entries:
-            part = _from_clean(clean, entries[animal], animal, len(skeleton))
+            part = _from_clean(clean, entries[animal], animal, len(skeleton), labelled)
         else:
-            part = _from_arrays(root, animal, skeleton)
+            part = _from_arrays(root, animal, skeleton, labelled)
         rows = _rows(root, clean, part, animal, split)
         bad = ~(np.isfinite(part.joints).all(axis=(1, 2)) & np.isfinite(part.boxes).all(axis=1))
-        if bad.any():
+        if bad.any() and (labelled or animal in entries):
             first = part.paths[int(np.argmax(bad))]
             raise FormatError(f"{str(clean)!r}: {first!r} has a number that is not finite; fetch the file again")
         parts.append(_Part(paths=[part.paths[i] for i in rows], joints=part.joints[rows], boxes=part.boxes[rows]))
         names += [_CATEGORIES.get(animal, animal)] * len(rows)
-    return _annotations(root, skeleton, parts, names, allow_outside=allow_outside)
+    found = _annotations(root, skeleton, parts, names, allow_outside=allow_outside)
+    return found if labelled else replace(found.blank(), note=UNLABELLED)
 
 
 def _annotations(

@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles, missing_files
+from poseshift.data.published import NO_BOXES
 from poseshift.data.skeletons.animals import ANIMAL18
 from poseshift.data.splits import published_rows
 from poseshift.data.texts import read_json
@@ -141,13 +142,14 @@ def _landmarks(file: Path, count: int) -> npt.NDArray[np.float64]:
     return rows
 
 
-def _frames(root: Path, animal: str) -> _Frames:
+def _frames(root: Path, animal: str, labelled: bool) -> _Frames:
     shots, frames, joints = [], [], []
     for shot, first, last in _ranges(root, animal).tolist():
         file = root / "landmarks" / animal / f"{shot}.mat"
         if not file.is_file():
             continue
-        rows = _landmarks(file, last - first + 1)
+        count = last - first + 1
+        rows = _landmarks(file, count) if labelled else np.zeros((count, LANDMARKS, 3))
         joints.append(rows[:, ORDER[animal]])
         frames.append(np.arange(first, last + 1))
         shots.append(np.full(len(rows), shot))
@@ -159,9 +161,9 @@ def _frames(root: Path, animal: str) -> _Frames:
     return _Frames(shots=np.concatenate(shots), frames=np.concatenate(frames), joints=np.concatenate(joints))
 
 
-def _rows(root: Path, found: _Frames, animal: str, split: str | None) -> npt.NDArray[np.int64]:
-    """Positions that belong to the split, and whose joints are labelled for more than half."""
-    enough = (found.joints[..., 2] > 0).sum(axis=1) > len(ANIMAL18) // 2
+def _rows(root: Path, found: _Frames, animal: str, split: str | None, labelled: bool) -> npt.NDArray[np.int64]:
+    """Positions that belong to the split and, where labels count, whose joints are labelled for more than half."""
+    enough = ((found.joints[..., 2] > 0).sum(axis=1) > len(ANIMAL18) // 2) | (not labelled)
     if split in (None, "all"):
         return np.flatnonzero(enough)
     file = root / SPLIT_FILE
@@ -171,7 +173,7 @@ def _rows(root: Path, found: _Frames, animal: str, split: str | None) -> npt.NDA
             "there, or leave the split out and split by group"
         )
     rows = published_rows(file, read_json(file, dict), animal, str(split), count=len(enough))
-    bare = ~(found.joints[rows, :, 2] > 0).any(axis=1)
+    bare = ~(found.joints[rows, :, 2] > 0).any(axis=1) & labelled
     if bare.any():
         first = int(rows[np.argmax(bare)])
         raise FormatError(
@@ -200,13 +202,14 @@ def _size(images: ImageFiles, index: int) -> tuple[float, float]:
         return np.inf, np.inf
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read TigDog.
 
     Args:
         path: ``FOLDER`` or ``FOLDER@ANIMALS``, see above.
         split: ``train``, ``valid`` or ``all`` / None.
         allow_outside: See :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it every frame of a shot that has landmarks counts, whatever is in them, and has no box.
 
     Raises:
         UsageError: An animal after ``@``, or the split, is unknown.
@@ -219,8 +222,8 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     names: list[str] = []
     joints, shots, categories, total = [], [], [], 0
     for animal in animals:
-        found = _frames(root, animal)
-        rows = _rows(root, found, animal, split)
+        found = _frames(root, animal, labelled)
+        rows = _rows(root, found, animal, split, labelled)
         names += [f"{animal}/{frame:08d}.jpg" for frame in found.frames[rows].tolist()]
         shots += [f"{animal}/{shot}" for shot in found.shots[rows].tolist()]
         joints.append(found.joints[rows])
@@ -235,18 +238,20 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
             f"{names[missing[0]]!r}; unpack all"
         )
     whole = np.concatenate(joints)
-    labelled, groups = whole[..., 2] > 0, np.array(shots)
-    points = np.where(labelled[..., None], whole[..., :2], 0)
+    known, groups = whole[..., 2] > 0, np.array(shots)
+    points = np.where(known[..., None], whole[..., :2], 0)
     return Annotations(
         name="tigdog",
         images=images,
         image_index=np.arange(len(names)),
         skeleton=ANIMAL18,
         keypoints=points.astype(np.float32),
-        visible=np.where(labelled, VISIBLE, NOT_LABELLED).astype(np.uint8),
-        boxes=_boxes(images, groups, points, labelled),
+        visible=np.where(known, VISIBLE, NOT_LABELLED).astype(np.uint8),
+        boxes=_boxes(images, groups, points, known) if labelled else np.full((len(names), 4), np.nan, np.float32),
         groups=groups,
         categories=np.array(categories),
         note=f"Boxes come from labels: of the labelled joints, with {MARGIN:.0f} pixels around. {total} frames have "
-        "landmarks; those with at most half of the joints labelled are left out.",
+        "landmarks; those with at most half of the joints labelled are left out."
+        if labelled
+        else NO_BOXES,
     )

@@ -35,6 +35,8 @@ from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import NOT_LABELLED, VISIBLE, Annotations
 
 SPLITS: tuple[str, ...] = PARTS
+BOX = 5
+"""Numbers of a line before its keypoints: class, centre, width and height."""
 MARGIN = 0.01
 """How far beyond 0 and 1 a coordinate may lie, for rounding; further out it is no share of the image."""
 
@@ -62,9 +64,14 @@ def label_path(image: str) -> str:
     return os.path.splitext("/".join(parts))[0] + ".txt"
 
 
-def _rows(header: Header, images: ImageFiles) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], int]:
-    """``N×(5+K·D)`` numbers of all label files, the image of each row, and how many images have no file."""
-    width = 5 + len(header.skeleton) * header.dimensions
+def _rows(
+    header: Header, images: ImageFiles, labelled: bool
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], int]:
+    """``N×(5+K·D)`` numbers of all label files, the image of each row, and how many images have no file.
+
+    Without labels the keypoints' numbers are zeros, whatever is written there.
+    """
+    width = BOX + len(header.skeleton) * header.dimensions
     labels = [label_path(path) for path in images.paths]
     bare = set(missing_files(images.root, labels))
     flat, index = array("d"), array("q")
@@ -73,6 +80,8 @@ def _rows(header: Header, images: ImageFiles) -> tuple[npt.NDArray[np.float64], 
             continue
         for line, text in enumerate(read_text(images.root / label).splitlines(), start=1):
             cells = text.split()
+            if cells and not labelled:
+                cells = [*cells[:BOX], *["0"] * (width - min(len(cells), BOX))]
             if cells and len(cells) != width:
                 raise FormatError(
                     f"{str(images.root / label)!r}, line {line}: {len(cells)} numbers, expected {width} for "
@@ -109,7 +118,7 @@ def _check(header: Header, images: ImageFiles, rows: npt.NDArray[np.float64], in
             raise FormatError(f"{label!r}: instance {line} has {what} ({int(bad.sum())} instances in all); correct it")
 
 
-def read(path: str, *, split: str | None = None, allow_outside: bool = False) -> Annotations:
+def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
     """Read YOLO pose labels.
 
     Args:
@@ -117,6 +126,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
         split: ``train``, ``val`` or ``test``; None for all that are there.
         allow_outside: Follow paths that leave the folder of the YAML file, see
             :class:`~poseshift.data.images.ImageFiles`.
+        labelled: Without it only class and box of a line are looked at; a line may end after them.
 
     Raises:
         UsageError: Unknown split.
@@ -129,7 +139,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     config = read_yaml(file)
     header = header_of(file, config)
     images, moved = layout_images(file, config, split, allow_outside=allow_outside)
-    rows, index, bare = _rows(header, images)
+    rows, index, bare = _rows(header, images, labelled)
     if len(rows) == 0:
         raise DataError(
             f"{str(file)!r}: {len(images)} images and no instance in {label_path(images.key(0))!r} or the others; "
@@ -148,8 +158,8 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False) ->
     pixels = points[..., :2] * size[:, None] - 0.5
     boxes = np.concatenate([middle - half, middle + half], axis=1)
     out = (flags > 0) & ((pixels < boxes[:, None, :2] - 1) | (pixels > boxes[:, None, 2:] + 1)).any(axis=2)
-    leave = f"In {int(out.any(axis=1).sum())} of {len(rows)} instances a keypoint leaves the box."
-    note = f"{bare} images without labels. {leave} {moved}"
+    leave = f"In {int(out.any(axis=1).sum())} of {len(rows)} instances a keypoint leaves the box. " if labelled else ""
+    note = f"{bare} images without labels. {leave}{moved}"
     return Annotations(
         name=file.stem if file.name != "data.yaml" else file.absolute().parent.name,
         images=images,

@@ -25,24 +25,60 @@ _SYNONYMS: tuple[frozenset[str], ...] = (
 )
 
 
+SAME, SYNONYM, CONFIGURED, MIDPOINT, NONE = "same name", "synonym", "configured", "mid-point", "none"
+Partner = str | tuple[str, str]
+"""What a target keypoint is made of: a source keypoint, or the mid-point of two; an empty text for none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class KeypointMap:
-    """Which keypoint of ``source`` each keypoint of ``target`` is.
+    """What each keypoint of ``target`` is made of.
 
     Attributes:
         source: Skeleton of the annotations to convert.
         target: Skeleton wanted.
-        index: For each target keypoint the source index, or -1 where it has no partner.
+        partners: For each target keypoint the source indices whose mean it is: one, two for a mid-point, none.
+        how: For each target keypoint how that was found: ``same name``, ``synonym``, ``configured``, ``mid-point`` or
+            ``none``.
     """
 
     source: Skeleton
     target: Skeleton
-    index: tuple[int, ...]
+    partners: tuple[tuple[int, ...], ...]
+    how: tuple[str, ...]
+
+    @property
+    def index(self) -> tuple[int, ...]:
+        """The source keypoint that each target keypoint is; -1 where it has no partner or is a mid-point."""
+        return tuple(found[0] if len(found) == 1 else -1 for found in self.partners)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Names of the target keypoints without a partner: never labelled after :func:`apply`."""
-        return tuple(name for name, i in zip(self.target.keypoints, self.index, strict=True) if i < 0)
+        return tuple(name for name, found in zip(self.target.keypoints, self.partners, strict=True) if not found)
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Names of the source keypoints that no target keypoint is made of."""
+        used = {i for found in self.partners for i in found}
+        return tuple(name for i, name in enumerate(self.source.keypoints) if i not in used)
+
+    @property
+    def rows(self) -> tuple[tuple[str, str, str], ...]:
+        """For people: each target keypoint, what it is made of (empty for nothing), and how that was found."""
+        made_of = (" + ".join(self.source.keypoints[i] for i in found) for found in self.partners)
+        return tuple(zip(self.target.keypoints, made_of, self.how, strict=True))
+
+    def table(self) -> str:
+        """:attr:`rows` as lines of text, and what of the source is not used."""
+        rows = [
+            (name, made_of or "–", "none: never labelled" if how == NONE else how) for name, made_of, how in self.rows
+        ]
+        wide, wider = (max(len(row[column]) for row in rows) for column in (0, 1))
+        lines = [f"  {name:<{wide}} ← {made_of:<{wider}}  {how}" for name, made_of, how in rows]
+        unused = f"  not used of the source: {', '.join(self.unused)}" if self.unused else ""
+        head = f"keypoints, target ({self.target.name}) ← source ({self.source.name}):"
+        return "\n".join([head, *lines, *([unused] if unused else [])])
 
 
 def _canonical(name: str) -> tuple[str, str, str]:
@@ -65,61 +101,80 @@ def _lists(source: Skeleton, target: Skeleton) -> str:
     """The tail of every message below: both lists, and what to write."""
     return (
         f"source {source.name!r} has {list(source.keypoints)}, target {target.name!r} has {list(target.keypoints)}; "
-        "give `mapping: {target_name: source_name}` in the configuration"
+        "give `mapping: {target_name: source_name}` in the configuration, or [source_name, source_name] for a mid-point"
     )
 
 
-def _from_overrides(source: Skeleton, target: Skeleton, overrides: Mapping[str, str]) -> dict[int, int]:
-    """Target index to source index (-1: none wanted) of what the user wrote."""
-    index: dict[int, int] = {}
+def _named(skeleton: Skeleton, role: str, name: str, lists: str) -> int:
+    if name not in skeleton.keypoints:
+        raise UsageError(f"mapping: {name!r} is no keypoint of the {role}: {lists}")
+    return skeleton.keypoints.index(name)
+
+
+def _from_overrides(source: Skeleton, target: Skeleton, overrides: Mapping[str, Partner]) -> dict[int, tuple[int, ...]]:
+    """Target index to source indices (none: no partner wanted) of what the user wrote."""
+    found: dict[int, tuple[int, ...]] = {}
+    lists = _lists(source, target)
     for wanted, given in overrides.items():
-        if wanted not in target.keypoints:
-            raise UsageError(f"mapping: {wanted!r} is no keypoint of the target: {_lists(source, target)}")
-        if given and given not in source.keypoints:
-            raise UsageError(f"mapping: {given!r} is no keypoint of the source: {_lists(source, target)}")
-        number = source.keypoints.index(given) if given else -1
-        if number >= 0 and number in index.values():
-            raise UsageError(f"mapping: {given!r} is given to two target keypoints: {_lists(source, target)}")
-        index[target.keypoints.index(wanted)] = number
-    return index
+        number = _named(target, "target", wanted, lists)
+        names = [name for name in ([given] if isinstance(given, str) else given) if name]
+        partner = tuple(_named(source, "source", name, lists) for name in names)
+        if len(partner) == 1 and partner in found.values():
+            raise UsageError(f"mapping: {given!r} is given to two target keypoints: {lists}")
+        if not isinstance(given, str) and len(set(partner)) != 2:
+            raise UsageError(f"mapping: {wanted!r}: {list(given)} are no two keypoints to take the middle of: {lists}")
+        found[number] = partner
+    return found
 
 
-def map_keypoints(source: Skeleton, target: Skeleton, overrides: Mapping[str, str] | None = None) -> KeypointMap:
+def map_keypoints(source: Skeleton, target: Skeleton, overrides: Mapping[str, Partner] | None = None) -> KeypointMap:
     """Match keypoints by name.
 
     In this order: what ``overrides`` says, equal names (case, separators, ``l_``/``left`` and ``hind``/``back`` apart),
-    then synonyms (wrist/hand, paw/hoof, head/head_top, …) among the source keypoints still free.
+    then synonyms (wrist/hand, paw/hoof, head/head_top, …) among the source keypoints still free. A keypoint that a
+    mid-point is made of stays free.
 
     Args:
         source: Skeleton of the annotations.
         target: Skeleton wanted.
-        overrides: Target name to source name; an empty source name leaves the target keypoint without a partner.
+        overrides: Target name to source name, or to the two source names whose mid-point it is; an empty source name
+            leaves the target keypoint without a partner.
 
     Raises:
-        UsageError: An override names no keypoint, or gives one source keypoint to two targets.
+        UsageError: An override names no keypoint, gives one source keypoint to two targets, or a mid-point is not of
+            two keypoints.
         DataError: No keypoint has a partner, or a target keypoint has several equally good ones.
     """
-    index = _from_overrides(source, target, overrides or {})
+    partners = _from_overrides(source, target, overrides or {})
+    how = {number: (NONE, CONFIGURED, MIDPOINT)[len(found)] for number, found in partners.items()}
     names = [_canonical(keypoint) for keypoint in source.keypoints]
-    for same in (lambda a, b: a == b, _alike):
+    for label, same in ((SAME, lambda a, b: a == b), (SYNONYM, _alike)):
         for number, keypoint in enumerate(target.keypoints):
-            if number in index:
+            if number in partners:
                 continue
-            wanted, used = _canonical(keypoint), set(index.values())
-            found = [i for i, name in enumerate(names) if i not in used and same(wanted, name)]
+            wanted, used = _canonical(keypoint), set(partners.values())
+            found = [i for i, name in enumerate(names) if (i,) not in used and same(wanted, name)]
             if len(found) > 1:
                 several = [source.keypoints[i] for i in found]
                 raise DataError(f"keypoint {keypoint!r} could be any of {several}: {_lists(source, target)}")
             if found:
-                index[number] = found[0]
-    result = KeypointMap(source=source, target=target, index=tuple(index.get(i, -1) for i in range(len(target))))
-    if all(i < 0 for i in result.index):
+                partners[number], how[number] = (found[0],), label
+    if not any(partners.values()):
         raise DataError(f"no keypoint of the two skeletons has the same name: {_lists(source, target)}")
-    return result
+    numbers = range(len(target))
+    return KeypointMap(
+        source=source,
+        target=target,
+        partners=tuple(partners.get(number, ()) for number in numbers),
+        how=tuple(how.get(number, NONE) for number in numbers),
+    )
 
 
 def apply(annotations: Annotations, mapping: KeypointMap) -> Annotations:
-    """The annotations in the target skeleton: columns reordered, visibility 0 where a keypoint has no partner.
+    """The annotations in the target skeleton; visibility is 0 where a keypoint has no partner.
+
+    A mid-point is visible where both of its keypoints are, occluded where both are labelled and one is occluded, else
+    not labelled.
 
     Raises:
         DataError: The map was made for another skeleton.
@@ -129,8 +184,15 @@ def apply(annotations: Annotations, mapping: KeypointMap) -> Annotations:
         raise DataError(
             f"{annotations.name}: the map expects keypoints {expected}, found {found}; make it from this data"
         )
-    index = np.asarray(mapping.index, np.int64)
-    partner = index >= 0
-    keypoints = np.where(partner[None, :, None], annotations.keypoints[:, index], 0).astype(np.float32)
-    visible = np.where(partner[None, :], annotations.visible[:, index], NOT_LABELLED).astype(np.uint8)
-    return replace(annotations, skeleton=mapping.target, keypoints=keypoints, visible=visible)
+    ends = [(partner[0], partner[-1]) if partner else (0, 0) for partner in mapping.partners]
+    first, second = np.array(ends, np.int64).reshape(-1, 2).T
+    has = np.array([bool(partner) for partner in mapping.partners])
+    visible = np.where(has, np.minimum(annotations.visible[:, first], annotations.visible[:, second]), NOT_LABELLED)
+    middle = (annotations.keypoints[:, first] + annotations.keypoints[:, second]) / 2  # of one with itself: itself
+    keypoints = np.where((visible != NOT_LABELLED)[..., None], middle, 0)
+    return replace(
+        annotations,
+        skeleton=mapping.target,
+        keypoints=keypoints.astype(np.float32),
+        visible=visible.astype(np.uint8),
+    )

@@ -39,7 +39,7 @@ def write(root: Path, subjects: tuple[int, ...] = (1, 5, 6, 7, 8, 9, 11), frames
     return str(root)
 
 
-def write_cropped(root: Path, subjects: tuple[int, ...] = (9, 11)) -> str:
+def write_cropped(root: Path, subjects: tuple[int, ...] = (1, 5, 6, 7, 8, 9, 11)) -> str:
     (root / "annotations").mkdir(exist_ok=True)
     for subject in subjects:
         rows = []

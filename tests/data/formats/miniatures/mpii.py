@@ -48,16 +48,20 @@ def _array(rows: list[Any]) -> np.ndarray:
     return table
 
 
-def write_official(root: Path) -> str:
-    """One person in a.jpg, flags of all kinds; two in b.jpg, the second without a position; c.jpg is a test image."""
-    pictures(root)
-    flags = ["1", "0", 1.0, 0.0, np.zeros((0, 0))]
-    points = _array([{"x": 5.0 + i, "y": 7.0, "id": float(15 - i), "is_visible": flags[i]} for i in range(5)])
+FLAGS = ["1", "0", 1.0, 0.0, np.zeros((0, 0))]
+POINTS = [
+    [{"x": 5.0 + i, "y": 7.0, "id": float(15 - i), "is_visible": FLAGS[i]} for i in range(5)],
+    [{"x": 2.0, "y": 3.0, "id": 0.0}],
+]
+
+
+def official(root: Path, points: list[list[dict[str, Any]]]) -> str:
+    """One person in a.jpg with flags of all kinds; two in b.jpg, the second without a position; c.jpg is for tests."""
     place = {"objpos": {"x": 21.0, "y": 31.0}, "scale": 0.2}
-    first = _array([{**place, "annopoints": {"point": points}}])
-    single = _array([{"x": 2.0, "y": 3.0, "id": 0.0}])
+    labels = [{"point": _array(rows)} if rows else np.zeros((0, 0)) for rows in points]
+    first = _array([{**place, "annopoints": labels[0]}])
     nobody = {"objpos": np.zeros((0, 0)), "scale": np.zeros((0, 0)), "annopoints": np.zeros((0, 0))}
-    second = _array([{**place, "annopoints": {"point": single}}, nobody])
+    second = _array([{**place, "annopoints": labels[1]}, nobody])
     rows = [
         {"image": {"name": "a.jpg"}, "annorect": first},
         {"image": {"name": "b.jpg"}, "annorect": second},
@@ -66,3 +70,8 @@ def write_official(root: Path) -> str:
     release = {"annolist": _array(rows), "img_train": np.array([[1.0, 1.0, 0.0]])}
     savemat(root / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release})
     return str(root)
+
+
+def write_official(root: Path) -> str:
+    pictures(root)
+    return official(root, POINTS)
