@@ -250,8 +250,9 @@ def convert(
     with bar("convert") as advance:
         done = run_convert(source, target, split=split, images=images, advance=advance)
     print(f"{done.instances} instances in {done.images} images: {done.data}")
-    if done.lost:
-        print(f"lost: {'; '.join(done.lost)}")
+    for change, what in (("lost", done.lost), ("added", done.added)):
+        if what:
+            print(f"{change}: {', '.join(what)}")
 
 
 @app.command()

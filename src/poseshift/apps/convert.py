@@ -22,6 +22,15 @@ from poseshift.types import NOT_LABELLED, OCCLUDED, Annotations, IntArray
 IMAGES = ("copy", "link", "keep")
 SHOWN = 5
 """Names of categories that a message lists."""
+COUNTS: dict[str, Callable[[Annotations], int]] = {
+    "instances with no keypoint inside of their image": len,
+    "keypoints outside of their image": lambda data: int((data.visible != NOT_LABELLED).sum()),
+    "occlusion, visible now": lambda data: int((data.visible == OCCLUDED).sum()),
+    "boxes": lambda data: int(np.isfinite(data.boxes).all(axis=1).sum()),
+    "edges": lambda data: len(data.skeleton.edges),
+    "left-right pairs": lambda data: len(data.skeleton.flip_pairs),
+}
+"""What a format may lose, and how much there is of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +42,14 @@ class Converted:
         instances: Number of instances with a labelled keypoint.
         images: Number of images.
         lost: What the source has and the new data has not, one phrase each.
+        added: What the new data has and the source has not.
     """
 
     data: str
     instances: int
     images: int
     lost: tuple[str, ...]
+    added: tuple[str, ...]
 
 
 def convert(
@@ -87,8 +98,14 @@ def convert(
             put_images(data.images, chosen, names, stage, link=images == "link", advance=advance)
             moved = _renumbered(fitting, chosen, stage, names)
             after = _write(module, name, moved, stage / labels.relative_to(folder))
-    lost = (*left, *_without_images(data, after), *_lost(fitting, after))
-    return Converted(data=f"{name}:{labels}", instances=len(_labelled(after)), images=len(after.images), lost=lost)
+    lost, added = _differences(fitting, after)
+    return Converted(
+        data=f"{name}:{labels}",
+        instances=len(_labelled(after)),
+        images=len(after.images),
+        lost=(*left, *lost),
+        added=tuple(added),
+    )
 
 
 def _refuse_existing(layout: Layout, labels: Path, folder: Path, images: str) -> None:
@@ -117,13 +134,13 @@ def _rows(data: Annotations, layout: Layout, source: str) -> tuple[IntArray, lis
     if not known.any():
         raise DataError(f"{source} has no labelled keypoint, so there is nothing to convert; give labelled data")
     rows = np.arange(len(data)) if layout.empty else np.flatnonzero(known)
-    said = [f"{len(data) - len(rows)} instances without a labelled keypoint"] if len(rows) < len(data) else []
+    said = [f"instances without a labelled keypoint ({len(data) - len(rows)})"] if len(rows) < len(data) else []
     if layout.single:
         order = rows[np.lexsort((rows, -known[rows], data.image_index[rows]))]
         _, first = np.unique(data.image_index[order], return_index=True)
         best = np.sort(order[first])
-        if beside := len(rows) - len(best):
-            said.append(f"{beside} instances beside one with as many keypoints or more (the format holds one an image)")
+        if len(best) < len(rows):
+            said.append(f"instances beside one with as many keypoints, for an image has one ({len(rows) - len(best)})")
         rows = best
     return rows, said
 
@@ -132,27 +149,17 @@ def _labelled(data: Annotations) -> Annotations:
     return data.select((data.visible != NOT_LABELLED).any(axis=1))
 
 
-def _without_images(data: Annotations, after: Annotations) -> list[str]:
-    gone = len(data.images) - len(after.images)
-    return [f"{gone} images without a labelled instance"] if gone > 0 else []
-
-
-def _lost(before: Annotations, after: Annotations) -> list[str]:
-    """What the columns and the skeleton lost, in words."""
+def _differences(before: Annotations, after: Annotations) -> tuple[list[str], list[str]]:
+    """What of labelled instances was lost and what was added, in words."""
+    images = len(before.images) - len(after.images)
     before, after = _labelled(before), _labelled(after)
-    counts: dict[str, Callable[[Annotations], int]] = {
-        "instances, all of whose keypoints lie outside of their image": len,
-        "labelled keypoints outside of their image": lambda data: int((data.visible != NOT_LABELLED).sum()),
-        "flags of occlusion (visible now)": lambda data: int((data.visible == OCCLUDED).sum()),
-        "boxes": lambda data: int(np.isfinite(data.boxes).all(axis=1).sum()),
-        "edges": lambda data: len(data.skeleton.edges),
-        "left-right pairs": lambda data: len(data.skeleton.flip_pairs),
-    }
-    gone = {what: count(before) - count(after) for what, count in counts.items()}
-    said = [f"{number} {what}" for what, number in gone.items() if number > 0]
+    gone = {what: count(before) - count(after) for what, count in COUNTS.items()}
+    gone["images without a labelled instance"] = images
+    lost = [f"{what} ({number})" for what, number in gone.items() if number > 0]
+    added = [f"boxes around the keypoints ({-gone['boxes']})"] if gone["boxes"] < 0 else []
     if names := sorted(set(before.categories.tolist()) - set(after.categories.tolist()) - {""}):
-        said.append(f"categories ({', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''})")
+        lost.append(f"categories ({', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''})")
     groups = [len(np.unique(data.groups)) for data in (before, after)]
     if groups[0] != groups[1]:
-        said.append(f"groups ({groups[0]} before, {groups[1]} now)")
-    return said
+        lost.append(f"groups ({groups[0]}, now {groups[1]})")
+    return lost, added

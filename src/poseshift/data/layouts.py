@@ -64,7 +64,7 @@ def file_of(images: Images, index: int) -> Path | None:
 
 def _plain(part: str) -> str:
     """A name that every format can hold, for one file or folder."""
-    name = re.sub(r"[\x00-\x1f/\\]", "_", part).strip()
+    name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]", "_", part).strip()
     return "_" if name in ("", ".", "..") else name
 
 
@@ -92,7 +92,10 @@ def new_names(annotations: Annotations, chosen: IntArray, layout: Layout) -> tup
         *above, name = [_plain(part) for part in key.split("/") if part.strip() not in ("", ".", "..")] or ["image"]
         above = [part for part in above if part not in ("images", layout.folder)]
         stem, ending = os.path.splitext(name)
-        stem, ending = (stem, file.suffix) if file else (stem if ending.lower() in SUFFIXES else name, ".png")
+        if file is None:
+            stem, ending = stem if ending.lower() in SUFFIXES else name, ".png"
+        elif not ending and file.suffix:
+            ending = _plain(file.suffix)
         if layout.by_group:
             above = [groups.get(image) or "_".join(above) or _plain(annotations.name)]
         wanted = path = "/".join([layout.folder, *above, stem])

@@ -196,7 +196,7 @@ def _lines(annotations: Annotations, classes: Sequence[str]) -> list[str]:
     boxes = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
     shares = (annotations.keypoints.astype(np.float64) + 0.5) / size[:, None]
     kept = (annotations.visible != NOT_LABELLED) & ((shares >= 0) & (shares <= 1)).all(axis=2)
-    points = np.concatenate([shares, annotations.visible[..., None]], axis=2) * kept[..., None]
+    points = np.where(kept[..., None], np.concatenate([shares, annotations.visible[..., None]], axis=2), 0)
     numbers = np.concatenate([boxes, points.reshape(len(points), -1)], axis=1).tolist()
     place = {name: number for number, name in enumerate(classes)}
     categories = [place[name] for name in annotations.categories.tolist()]
