@@ -90,7 +90,7 @@ def test_what_is_no_file_becomes_png(tmp_path: Path) -> None:
     with Image.open(tmp_path / "images/a_b_c.png") as image:
         np.testing.assert_array_equal(np.asarray(image), images.read(4))
     with pytest.raises(DataError, match=r"'deep/b\.png' is no file of its own.*use --images copy"):
-        kept_names(images, np.array([2]), tmp_path)
+        kept_names(images, np.array([2]), tmp_path, Layout())
 
 
 def test_files_are_copied_or_linked_as_they_are(tmp_path: Path) -> None:
@@ -123,10 +123,13 @@ def test_what_cannot_be_copied_or_linked_is_named(tmp_path: Path, monkeypatch: p
 
 def test_kept_names_are_relative_and_inside(tmp_path: Path) -> None:
     images = ImageFiles(root=tmp_path / "a", paths=("b/1.png",))
-    assert kept_names(images, np.arange(1), tmp_path) == ("a/b/1.png",)
-    assert kept_names(images, np.arange(1), tmp_path / "a/b") == ("1.png",)
+    assert kept_names(images, np.arange(1), tmp_path, Layout()) == ("a/b/1.png",)
+    assert kept_names(images, np.arange(1), tmp_path / "a/b", Layout()) == ("1.png",)
+    assert kept_names(images, np.arange(1), tmp_path, Layout(folder="a", inside=True)) == ("a/b/1.png",)
+    with pytest.raises(DataError, match=r"does not lie in .*/images', as the format wants"):
+        kept_names(images, np.arange(1), tmp_path, Layout(inside=True))
     with pytest.raises(DataError, match=r"lies outside of .*elsewhere', the folder of the new labels"):
-        kept_names(images, np.arange(1), tmp_path / "elsewhere")
+        kept_names(images, np.arange(1), tmp_path / "elsewhere", Layout())
 
 
 def test_lists_of_images_in_label_files_are_files(tmp_path: Path) -> None:

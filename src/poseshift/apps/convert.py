@@ -90,7 +90,7 @@ def convert(
     fitting = data.select(rows)
     chosen = np.arange(len(data.images)) if module.LAYOUT.empty else np.unique(fitting.image_index)
     if images == "keep":
-        names = kept_names(data.images, chosen, folder)
+        names = kept_names(data.images, chosen, folder, module.LAYOUT)
         after = _write(module, name, _renumbered(fitting, chosen, folder, names), labels)
     else:
         names = new_names(fitting, chosen, module.LAYOUT)

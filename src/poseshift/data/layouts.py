@@ -31,7 +31,8 @@ class Layout:
     Attributes:
         suffix: How the name of its file of labels ends; empty where the format always fills a folder.
         file: The name of that file where only a folder is given; empty where the format fills the folder by itself.
-        folder: Where images lie, below the folder of the labels.
+        folder: Where images are put, below the folder of the labels.
+        inside: They cannot lie elsewhere.
         by_group: Images lie in one folder per group, such as a video: it is how the format tells groups.
         empty: Images without a labelled instance have a place in the format.
         single: The format holds one instance per image.
@@ -41,6 +42,7 @@ class Layout:
     suffix: str = ""
     file: str = ""
     folder: str = "images"
+    inside: bool = False
     by_group: bool = False
     empty: bool = True
     single: bool = False
@@ -107,11 +109,11 @@ def new_names(annotations: Annotations, chosen: IntArray, layout: Layout) -> tup
     return tuple(names)
 
 
-def kept_names(images: Images, chosen: IntArray, folder: Path) -> tuple[str, ...]:
+def kept_names(images: Images, chosen: IntArray, folder: Path, layout: Layout) -> tuple[str, ...]:
     """Paths of the images ``chosen`` where they lie, relative to ``folder``.
 
     Raises:
-        DataError: An image is no file of its own, or lies outside of ``folder``.
+        DataError: An image is no file of its own, or lies where the new labels cannot refer to it.
     """
     names = []
     for image in chosen.tolist():
@@ -123,6 +125,11 @@ def kept_names(images: Images, chosen: IntArray, folder: Path) -> tuple[str, ...
             raise DataError(
                 f"image {str(file)!r} lies outside of {str(folder)!r}, the folder of the new labels, so they cannot "
                 "refer to it; use --images copy, or write the labels above the images"
+            )
+        if layout.inside and not name.startswith(f"{layout.folder}/"):
+            raise DataError(
+                f"image {str(file)!r} does not lie in {str(folder / layout.folder)!r}, as the format wants; "
+                "use --images copy, or move the images"
             )
         names.append(name)
     return tuple(names)

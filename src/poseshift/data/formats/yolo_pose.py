@@ -37,7 +37,7 @@ from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import NOT_LABELLED, VISIBLE, Annotations
 
 SPLITS: tuple[str, ...] = PARTS
-LAYOUT = Layout()
+LAYOUT = Layout(inside=True)
 MARGIN = 0.01
 """How far beyond 0 and 1 a coordinate may lie, for rounding; further out it is no share of the image."""
 
