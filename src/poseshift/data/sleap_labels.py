@@ -52,10 +52,9 @@ def _of_files(
     for image, group in zip(used, groups, strict=True):
         parts.setdefault(("" if alone else group, images.size(image)), []).append(image)
     videos: list[dict[str, Any]] = []
-    for (_, (width, height)), part in parts.items():
+    for part in parts.values():
         names = [os.path.relpath(images.path(image), folder) for image in part]
-        size = {"shape": [len(part), height, width, 3], "height_": height, "width_": width, "channels_": 3}
-        videos.append({"filename": names[0], "filenames": names, **size, "grayscale": False})
+        videos.append({"filename": names[0], "filenames": names})
     return videos, {image: (i, j) for i, part in enumerate(parts.values()) for j, image in enumerate(part)}
 
 
@@ -104,9 +103,10 @@ def _identities(annotations: Annotations) -> list[str]:
 def write(annotations: Annotations, path: Path | str) -> None:
     """Write a SLEAP label file whose instances are labelled by a person; images are referred to, not copied.
 
-    Categories become tracks, unless one is twice in an image: a track is one animal. Occluded points become visible
-    ones; boxes, instances without a labelled point and groups of the skeleton are lost: SLEAP has none. Packages with
-    embedded images are not written.
+    Paths of images are relative to the file's folder, in which SLEAP's tools are to be started. Categories become
+    tracks, unless one is twice in an image: a track is one animal. Occluded points become visible ones; boxes,
+    instances without a labelled point and groups of the skeleton are lost: SLEAP has none. Packages with embedded
+    images are not written.
 
     Raises:
         UsageError: sleap-io is not installed, or ``path`` names a package.
