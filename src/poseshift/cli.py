@@ -233,7 +233,9 @@ def check(
 @app.command()
 def convert(
     source: Annotated[str, typer.Argument(help="Labelled images, FORMAT:PATH.")],
-    target: Annotated[str, typer.Argument(help="Where to, FORMAT:PATH; a folder or a file; nothing is overwritten.")],
+    target: Annotated[
+        str, typer.Argument(help="New folder or file, as coco, deeplabcut, lightning_pose, sleap or yolo_pose:PATH.")
+    ],
     split: Annotated[str | None, typer.Option(help="Split of the source's format.")] = None,
     images: Annotated[
         str,

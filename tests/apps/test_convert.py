@@ -204,6 +204,20 @@ def test_a_file_a_folder_and_their_images(tmp_path: Path) -> None:
     assert (tmp_path / "d/one.csv").read_text().splitlines()[1].startswith("individuals,dog,dog,dog,dog,cat")
 
 
+def test_an_instance_with_a_box_alone_stays_where_the_format_has_boxes(tmp_path: Path) -> None:
+    convert(two_people(tmp_path), f"yolo_pose:{tmp_path / 'yolo'}")
+    file = tmp_path / "yolo/labels/1.txt"
+    file.write_text(" ".join(file.read_text().split()[:5] + ["0"] * 6) + "\n")
+    said = "instances without a labelled keypoint (1)"
+    source = f"yolo_pose:{tmp_path / 'yolo'}"
+    for target in WRITABLE:
+        done = convert(source, f"{target}:{tmp_path / target}")
+        assert (said in done.lost) == (target not in ("coco", "yolo_pose"))
+        assert done.instances == (2 if target == "lightning_pose" else 3)
+    assert len(json.loads((tmp_path / "coco/labels.json").read_text())["annotations"]) == 4
+    assert len(formats.read(f"yolo_pose:{tmp_path / 'yolo_pose'}")) == 4
+
+
 def test_links_are_the_same_files(tmp_path: Path) -> None:
     done = convert(two_people(tmp_path), f"coco:{tmp_path / 'out'}", images="link")
     assert done.images == 4
@@ -339,4 +353,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         "poseshift: 'out/images' exists already and is never overwritten; give another name or remove it\n"
     )
     assert tiny.call(monkeypatch, "convert", "coco:people.json", "mpii:out") == 2
+    assert tiny.call(monkeypatch, "convert", "--help") == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in WRITABLE)
     assert isinstance(formats.read("yolo_pose:out").images, ImageFiles)

@@ -99,6 +99,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
+def test_a_message_names_the_place_that_the_user_knows(tmp_path: Path) -> None:
+    def fill() -> None:
+        with staged(tmp_path / "new") as stage:
+            drafted(stage / "a.txt", bytes(5000))
+
+    with full_disk(1000), pytest.raises(DataError) as caught:
+        fill()
+    assert str(caught.value).startswith(f"{str(tmp_path / 'new/a.txt')!r} cannot be written")
+
+
 def test_a_stage_moves_up_beside_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_text("old")
     put_on_stage(tmp_path)

@@ -133,7 +133,8 @@ def _rows(data: Annotations, layout: Layout, source: str) -> tuple[IntArray, lis
     known = (data.visible != NOT_LABELLED).sum(axis=1)
     if not known.any():
         raise DataError(f"{source} has no labelled keypoint, so there is nothing to convert; give labelled data")
-    rows = np.arange(len(data)) if layout.empty else np.flatnonzero(known)
+    boxed = np.isfinite(data.boxes).all(axis=1)
+    rows = np.flatnonzero((known > 0) | boxed if layout.empty else known)
     said = [f"instances without a labelled keypoint ({len(data) - len(rows)})"] if len(rows) < len(data) else []
     if layout.single:
         order = rows[np.lexsort((rows, -known[rows], data.image_index[rows]))]

@@ -76,5 +76,7 @@ def staged(folder: Path) -> Iterator[Path]:
                 place.rmdir()
         if isinstance(error, OSError):
             raise _failed(folder, error) from error
+        if isinstance(error, DataError):
+            raise type(error)(str(error).replace(str(stage), str(folder))) from error
         raise
     stage.rmdir()
