@@ -97,6 +97,17 @@ EXECUTED: dict[str, Miniature] = {
     ),
     "poseshift info runs/mine/adapt": Miniature(),
     "poseshift check coco:rendered/train.json --html check.html": Miniature(creates=("check.html",)),
+    "poseshift convert coco:rendered/train.json yolo_pose:converted": Miniature(creates=("converted/data.yaml",)),
+    "poseshift convert coco:labelled.json deeplabcut:converted-dlc": Miniature(creates=("converted-dlc/labeled-data",)),
+    "poseshift convert figures:source,count=100 coco:drawn/labels.json --split val": Miniature(
+        replace={"figures:source,count=100": "figures:source,count=3,side=32"}, creates=("drawn/labels.json",)
+    ),
+    "poseshift convert coco:labelled.json yolo_pose:converted-yolo --images link": Miniature(
+        creates=("converted-yolo/data.yaml",)
+    ),
+    "poseshift convert coco:labelled.json lightning_pose:CollectedData.csv --images keep": Miniature(
+        creates=("CollectedData.csv",)
+    ),
     "poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source": Miniature(
         add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/source/manifest.json",)
     ),

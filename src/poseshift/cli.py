@@ -152,21 +152,9 @@ def evaluate(
     if as_json:
         print(json.dumps(result, indent=1))
     else:
-        _print_result(result)
+        from poseshift.apps.tables import result_text
 
-
-def _print_result(result: dict[str, Any]) -> None:
-    parts = {"all": result, **{name: {"visible": part} for name, part in result.get("categories", {}).items()}}
-    rows = {
-        f"{name}, {counted}": part[counted]
-        for name, part in parts.items()
-        for counted in ("visible", "labelled")
-        if counted in part
-    }
-    data = f"{result['data']} {result['split'] or ''}".strip()
-    from poseshift.apps.tables import text_table
-
-    print(text_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows))
+        print(result_text(result))
 
 
 @app.command()
@@ -240,6 +228,33 @@ def check(
     print(json.dumps(checked.facts, indent=1) if as_json else checks.text(checked))
     if html is not None:
         print(f"page: {checks.write_page(checked, html)}", file=sys.stderr if as_json else sys.stdout)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="Labelled images, FORMAT:PATH.")],
+    target: Annotated[
+        str, typer.Argument(help="New folder or file, as coco, deeplabcut, lightning_pose, sleap or yolo_pose:PATH.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Split of the source's format.")] = None,
+    images: Annotated[
+        str,
+        typer.Option(help="copy or link (hard) files beside the labels, frames as PNG; keep: leave files in place."),
+    ] = "copy",
+) -> None:
+    """Convert labels to another format, with images that they can refer to; say what the format cannot hold.
+
+    Example: poseshift convert sleap:labels.slp coco:converted
+    """
+    from poseshift.apps.convert import convert as run_convert
+    from poseshift.engine.progress import bar
+
+    with bar("convert") as advance:
+        done = run_convert(source, target, split=split, images=images, advance=advance)
+    print(f"{done.instances} instances in {done.images} images: {done.data}")
+    for change, what in (("lost", done.lost), ("added", done.added)):
+        if what:
+            print(f"{change}: {', '.join(what)}")
 
 
 @app.command()

@@ -24,6 +24,19 @@ def text_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(text)
 
 
+def result_text(result: Mapping[str, Any]) -> str:
+    """A result of :func:`poseshift.engine.evaluate.evaluate`: a line for all and one for each category."""
+    parts = {"all": result, **{name: {"visible": part} for name, part in result.get("categories", {}).items()}}
+    rows = {
+        f"{name}, {counted}": part[counted]
+        for name, part in parts.items()
+        for counted in ("visible", "labelled")
+        if counted in part
+    }
+    data = f"{result['data']} {result['split'] or ''}".strip()
+    return text_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows)
+
+
 def _cells(row: Mapping[str, Any], groups: list[str]) -> list[str]:
     values = [row["groups"][group] for group in groups]
     return [*map(_number, [*values, row["pck@0.05"]]), "–".join(map(_number, row["interval"]))]

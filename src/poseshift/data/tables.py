@@ -1,4 +1,4 @@
-"""Tables of keypoints as DeepLabCut and Lightning Pose write them: header rows above, one image per line.
+"""Reading tables of keypoints as DeepLabCut and Lightning Pose write them: header rows above, one image per line.
 
 The header rows are ``scorer``, ``bodyparts`` and ``coords``, with ``individuals`` in second place where there are
 several animals; each line begins with the image's path, whole or in three columns (labeled-data, video, image). An
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -267,33 +266,3 @@ def image_files(
             f"looked in {looked}: put the images there, or drop their lines"
         )
     return ImageFiles(root=root, paths=names, allow_outside=allow_outside)
-
-
-def write_csv(annotations: Annotations, path: Path | str, name: str) -> None:
-    """Write the table of one instance per image, three header rows; images without an instance get no line.
-
-    Raises:
-        DataError: ``path`` exists already, or an image has two instances.
-    """
-    target = Path(path)
-    if target.exists():
-        raise DataError(
-            f"{name}: {str(target)!r} exists already and is never overwritten; give another name or remove it"
-        )
-    keys = [annotations.images.key(int(i)) for i in annotations.image_index]
-    if len(set(keys)) != len(keys):
-        again = next(key for key, count in Counter(keys).items() if count > 1)
-        raise DataError(
-            f"{name}: image {again!r} has several instances, this file holds one per image; write coco instead"
-        )
-    parts = [part for part in annotations.skeleton.keypoints for _ in "xy"]
-    shown = np.where(annotations.visible[..., None] != NOT_LABELLED, annotations.keypoints, np.nan)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(["scorer", *["poseshift"] * len(parts)])
-        table.writerow(["bodyparts", *parts])
-        table.writerow(["coords", *["x", "y"] * (len(parts) // 2)])
-        for key, row in zip(keys, shown.reshape(len(keys), -1).tolist(), strict=True):
-            table.writerow([image_path(key), *["" if value != value else f"{value:.9g}" for value in row]])
-    temporary.replace(target)

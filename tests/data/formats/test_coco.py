@@ -214,6 +214,13 @@ def test_reading_what_was_written_changes_nothing(document: Document, save: Call
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
+def test_what_is_not_labelled_is_written_as_zeros(document: Document, save: Callable[..., str], tmp_path: Path) -> None:
+    data = coco.read(save(document))
+    points = np.where(data.visible[..., None] > 0, data.keypoints, np.nan).astype(np.float32)
+    coco.write(replace(data, keypoints=points), tmp_path / "again.json")
+    equal(data, coco.read(str(tmp_path / "again.json")))
+
+
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(1, 6), k=st.integers(1, 7), seed=st.integers(0, 10**6))
 def test_any_instances_survive_a_round_trip(

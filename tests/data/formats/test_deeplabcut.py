@@ -247,10 +247,62 @@ def test_what_is_written_reads_back(tmp_path_factory: pytest.TempPathFactory, da
     assert after.images.paths == paths  # type: ignore[attr-defined]
     with pytest.raises(DataError, match="never overwritten"):
         deeplabcut.write(before, file)
-    twice = replace(before, image_index=np.zeros(count, np.int64))
-    if count > 1:
-        with pytest.raises(DataError, match="several instances"):
-            deeplabcut.write(twice, root / "CollectedData_y.csv")
+    together = replace(before, image_index=np.zeros(count, np.int64))
+    deeplabcut.write(together, root / "CollectedData_y.csv")
+    after = deeplabcut.read(str(root / "CollectedData_y.csv"))
+    for column in ("keypoints", "visible", "image_index"):
+        np.testing.assert_array_equal(getattr(after, column), getattr(together, column))
+    assert after.categories.tolist() == ([f"individual{i + 1}" for i in range(count)] if count > 1 else ["animal"])
+
+
+def three(root: Path, paths: tuple[str, ...], categories: list[str], index: list[int]) -> Annotations:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return Annotations(
+        name="x",
+        images=ImageFiles(root=root, paths=paths),
+        image_index=np.array(index),
+        skeleton=from_names("x", ["nose, left", "schwanz ü"]),
+        keypoints=np.array([[[1, 2], [3, 4]], [[5.25, 6], [0, 0]], [[-7, 8], [9, 1e5]]], np.float32),
+        visible=np.array([[2, 1], [2, 0], [2, 2]], np.uint8),
+        boxes=np.full((3, 4), np.nan, np.float32),
+        groups=np.array(["", "", ""]),
+        categories=np.array(categories),
+    )
+
+
+def test_the_file_that_is_written(tmp_path: Path) -> None:
+    data = three(tmp_path, ("a, b.png", "ü.png"), ["mus 1", "mus 2", "mus 1"], [0, 0, 1])
+    deeplabcut.write(data, tmp_path / "one.csv")
+    assert (tmp_path / "one.csv").read_text(encoding="utf-8") == (
+        "scorer,poseshift,poseshift,poseshift,poseshift,poseshift,poseshift,poseshift,poseshift\n"
+        "individuals,mus 1,mus 1,mus 1,mus 1,mus 2,mus 2,mus 2,mus 2\n"
+        'bodyparts,"nose, left","nose, left",schwanz ü,schwanz ü,"nose, left","nose, left",schwanz ü,schwanz ü\n'
+        "coords,x,y,x,y,x,y,x,y\n"
+        '"a, b.png",1,2,3,4,5.25,6,,\n'
+        "ü.png,-7,8,9,100000,,,,\n"
+    )
+    again = deeplabcut.read(str(tmp_path / "one.csv"))
+    assert again.categories.tolist() == ["mus 1", "mus 2", "mus 1"]
+
+
+def test_a_project_is_written_by_video(tmp_path: Path) -> None:
+    paths = ("labeled-data/a b/1.png", "labeled-data/a b/2.png", "labeled-data/ü/1.png")
+    data = three(tmp_path, paths, ["x", "x", "x"], [0, 1, 2])
+    deeplabcut.write(data, tmp_path)
+    files = [tmp_path / f"labeled-data/{video}/CollectedData_poseshift.csv" for video in ("a b", "ü")]
+    assert [len(file.read_text().splitlines()) for file in files] == [5, 4]
+    again = deeplabcut.read(str(tmp_path))
+    np.testing.assert_array_equal(again.keypoints, data.keypoints)
+    assert again.groups.tolist() == ["a b", "a b", "ü"]
+    files[0].unlink()
+    with pytest.raises(DataError, match="exists already"):
+        deeplabcut.write(data, tmp_path)
+    assert not files[0].exists(), "all files or none"
+    elsewhere = three(tmp_path, ("labeled-data/1.png", "b/2.png", "3.png"), ["x"] * 3, [0, 1, 2])
+    with pytest.raises(DataError, match=r"'labeled-data/1\.png' does not lie in labeled-data/VIDEO"):
+        deeplabcut.write(elsewhere, tmp_path / "other")
 
 
 def test_the_real_project(shared_data: Path) -> None:

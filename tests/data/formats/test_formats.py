@@ -39,7 +39,7 @@ def test_a_format_that_is_only_read_is_not_written(tmp_path: Path) -> None:
 
     Image.new("RGB", (3, 4)).save(tmp_path / "a.png")
     data = images_format.read(str(tmp_path))
-    with pytest.raises(UsageError, match="'lsp' cannot be written; expected one of coco"):
+    with pytest.raises(UsageError, match="'lsp' is only read, it cannot be written; expected one of coco, deeplabcut"):
         write(data, f"lsp:{tmp_path / 'out'}")
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 from tests.data.formats.miniatures import sleap as miniature
 
 from poseshift.data.formats import coco, sleap
+from poseshift.data.images import ImageFiles
+from poseshift.data.skeletons import from_names
 from poseshift.errors import DataError, FormatError, UsageError
+from poseshift.types import Annotations
 
 
 def test_instances_frames_and_skeleton(tmp_path: Path) -> None:
@@ -115,8 +119,64 @@ def test_images_that_are_files_can_be_written(tmp_path: Path) -> None:
     data = sleap.read(str(tmp_path / "files.slp"))
     assert data.keypoints[:, 0, 0].tolist() == [1, 2]
     assert data.categories.tolist() == ["a", "a"]
-    assert len(set(data.groups)) == 2
+    assert set(data.groups) == {"still0.png"}, "groups of one image each are one video"
     np.testing.assert_array_equal(data.images.read(1), miniature.frame(1))
+
+
+@pytest.mark.parametrize(("count", "joints"), [(1, 1), (400, 3), (20, 300)])
+def test_room_is_asked_for_before_hdf5_needs_it(
+    count: int, joints: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    asked: list[int] = []
+    monkeypatch.setattr("os.posix_fallocate", lambda file, start, size: asked.append(size))
+    names = [f"{'é' * 80}{i}.png" for i in range(count)]
+    Image.new("RGB", (8, 6)).save(tmp_path / names[0])
+    for name in names[1:]:
+        (tmp_path / name).hardlink_to(tmp_path / names[0])
+    data = Annotations(
+        name="x",
+        images=ImageFiles(root=tmp_path, paths=tuple(names)),
+        image_index=np.arange(count),
+        skeleton=from_names("x", [f"{i:050}" for i in range(joints)]),
+        keypoints=np.ones((count, joints, 2), np.float32),
+        visible=np.full((count, joints), 2, np.uint8),
+        boxes=np.full((count, 4), np.nan, np.float32),
+        groups=np.full(count, ""),
+        categories=np.full(count, "track"),
+    )
+    sleap.write(data, tmp_path / "a.slp")
+    (size,) = asked
+    assert (tmp_path / "a.slp").stat().st_size < size
+    assert len(sleap.read(str(tmp_path / "a.slp"))) == count
+
+
+def test_a_track_is_one_animal_and_a_video_has_one_size(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name, size in (("a.png", (8, 6)), ("b.png", (8, 6)), ("c.png", (6, 8))):
+        Image.new("RGB", size).save(tmp_path / name)
+    data = Annotations(
+        name="x",
+        images=ImageFiles(root=tmp_path, paths=("a.png", "b.png", "c.png")),
+        image_index=np.array([0, 0, 1, 2]),
+        skeleton=from_names("x", ["p", "q"]),
+        keypoints=np.arange(16, dtype=np.float32).reshape(4, 2, 2),
+        visible=np.array([[2, 1], [2, 0], [0, 0], [2, 2]], np.uint8),
+        boxes=np.full((4, 4), np.nan, np.float32),
+        groups=np.array(["a", "a", "b", "c"]),
+        categories=np.array(["ann", "bob", "ann", "bob"]),
+    )
+    sleap.write(data, tmp_path / "two.slp")
+    again = sleap.read(str(tmp_path / "two.slp"))
+    assert again.categories.tolist() == ["ann", "bob", "bob"], "an instance without a point is no instance"
+    assert again.groups.tolist() == ["a.png", "a.png", "c.png"]
+    with h5py.File(tmp_path / "two.slp") as file:
+        backends = [json.loads(text)["backend"] for text in file["videos_json"][()]]
+    assert [backend["filenames"] for backend in backends] == [["a.png", "b.png"], ["c.png"]]
+    sleap.write(replace(data, categories=np.full(4, "mouse")), tmp_path / "same.slp")
+    assert set(sleap.read(str(tmp_path / "same.slp")).categories) == {"instance"}
 
 
 def rename(path: Path, old: str, new: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -174,6 +175,36 @@ def test_what_is_written_reads_back(tmp_path_factory: pytest.TempPathFactory, da
     assert after.skeleton.keypoints == before.skeleton.keypoints
     with pytest.raises(DataError, match="never overwritten"):
         yolo_pose.write(before, root)
+
+
+def test_the_files_that_are_written(tmp_path: Path) -> None:
+    (tmp_path / "images/deep").mkdir(parents=True)
+    Image.new("RGB", (40, 20)).save(tmp_path / "images/deep/a b.png")
+    nan = np.nan
+    data = Annotations(
+        name="x",
+        images=ImageFiles(root=tmp_path, paths=("images/deep/a b.png",)),
+        image_index=np.array([0, 0]),
+        skeleton=from_names("x", ["left_ear", "right_ear"]),
+        keypoints=np.array([[[9.5, 9.5], [nan, nan]], [[-0.5, 19.5], [45, 3]]], np.float32),
+        visible=np.array([[1, 0], [2, 2]], np.uint8),
+        boxes=np.array([[-0.5, -0.5, 19.5, 9.5], [nan] * 4], np.float32),
+        groups=np.array(["", ""]),
+        categories=np.array(["dög", "cat: 1"]),
+    )
+    yolo_pose.write(data, tmp_path)
+    # The centre of pixel 9 is 9.5 pixels from the corner's pixel centre, 10 of 40 from the corner itself.
+    assert (tmp_path / "labels/deep/a b.txt").read_text() == (
+        "1 0.25 0.25 0.5 0.5 0.25 0.5 1 0 0 0\n0 0.5 0.5875 1 0.825 0 1 2 0 0 0\n"
+    )
+    assert (tmp_path / "train.txt").read_text() == "./images/deep/a b.png\n"
+    assert yaml.safe_load((tmp_path / "data.yaml").read_text()) == {
+        "train": "train.txt",
+        "kpt_shape": [2, 3],
+        "flip_idx": [1, 0],
+        "names": {0: "cat: 1", 1: "dög"},
+        "kpt_names": {0: ["left_ear", "right_ear"], 1: ["left_ear", "right_ear"]},
+    }
 
 
 def test_the_real_set(shared_data: Path) -> None:

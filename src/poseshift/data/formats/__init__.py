@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from poseshift.data.formats import (
     animalpose,
@@ -41,16 +42,17 @@ from poseshift.data.formats import (
     video,
     yolo_pose,
 )
+from poseshift.data.layouts import Layout
 from poseshift.errors import UsageError
 from poseshift.types import Annotations
 
-__all__ = ["FORMATS", "Format", "read", "write"]
+__all__ = ["FORMATS", "Format", "Writable", "parse", "read", "writable", "write"]
 
 
 class Format(Protocol):
     """What a module of this package offers.
 
-    A format that can also be written has ``write(annotations: Annotations, path: pathlib.Path) -> None`` beside this.
+    One that can also be written is :class:`Writable`.
     """
 
     @property
@@ -67,6 +69,24 @@ class Format(Protocol):
         :class:`~poseshift.errors.DataError` where something is missing or does not fit together,
         :class:`~poseshift.errors.FormatError` where a file is not what the format says, and
         :class:`~poseshift.errors.UsageError` for an unknown split or option.
+        """
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """What the module of a format that can be written offers besides."""
+
+    @property
+    def LAYOUT(self) -> Layout:
+        """What the format wants of the folder that it is written to."""
+
+    @property
+    def write(self) -> Callable[[Annotations, Path], None]:
+        """``write(annotations: Annotations, path: Path) -> None``: all of it or nothing, never over what is there.
+
+        Image files are named by their keys, relative to the folder of the labels, and not copied. Raises
+        :class:`~poseshift.errors.DataError` where something exists already, has no place in the format, or the disk
+        refuses.
         """
 
 
@@ -98,7 +118,7 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def _parse(spec: str) -> tuple[str, str]:
+def parse(spec: str) -> tuple[str, str]:
     """``(format, path)`` of ``"FORMAT:PATH"``. Raises :class:`UsageError`, listing the known formats."""
     name, colon, path = spec.partition(":")
     if name not in FORMATS:
@@ -119,7 +139,7 @@ def read(spec: str, *, split: str | None = None, **options: bool) -> Annotations
         UsageError: Unknown format or split.
         DataError: Files are missing, broken or do not fit together.
     """
-    name, path = _parse(spec)
+    name, path = parse(spec)
     return FORMATS[name].read(path, split=split, **options)
 
 
@@ -129,10 +149,19 @@ def read_unlabelled(spec: str, *, split: str | None = None) -> Annotations:
     The names of the keypoints stay, so that a source can be matched to them; they are no labels. Formats that have no
     ``labelled`` have no labels (``images``, ``video``), or no files (the procedural ones).
     """
-    name, path = _parse(spec)
+    name, path = parse(spec)
     reader = FORMATS[name].read
     options = {"labelled": False} if "labelled" in inspect.signature(reader).parameters else {}
     return reader(path, split=split, **options)
+
+
+def writable(name: str) -> Writable:
+    """The module of a format that can be written. Raises :class:`UsageError`, listing those that can."""
+    module = FORMATS[name]
+    if isinstance(module, Writable):
+        return module
+    known = [other for other, one in FORMATS.items() if isinstance(one, Writable)]
+    raise UsageError(f"format {name!r} is only read, it cannot be written; expected one of {', '.join(known)}")
 
 
 def write(annotations: Annotations, spec: str) -> None:
@@ -142,9 +171,5 @@ def write(annotations: Annotations, spec: str) -> None:
         UsageError: Unknown format, or one that is only read.
         DataError: The file exists already.
     """
-    name, path = _parse(spec)
-    writer = getattr(FORMATS[name], "write", None)
-    if writer is None:
-        writable = [known for known, module in FORMATS.items() if hasattr(module, "write")]
-        raise UsageError(f"format {name!r} cannot be written; expected one of {', '.join(writable)}")
-    writer(annotations, path)
+    name, path = parse(spec)
+    writable(name).write(annotations, Path(path))

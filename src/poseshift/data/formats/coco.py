@@ -16,7 +16,6 @@ names groups and flip pairs come. Instances of one image are one group, unless t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +25,16 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift.data.boxes import SizedImages
+from poseshift.data.drafts import draft
 from poseshift.data.images import ImageFiles, missing_files
+from poseshift.data.layouts import Layout
 from poseshift.data.skeletons import known_or_new
 from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError
 from poseshift.types import NOT_LABELLED, Annotations, FloatArray, IntArray, Skeleton
 
 SPLITS: tuple[str, ...] = ()
+LAYOUT = Layout(suffix=".json", file="labels.json")
 
 
 def _find_json(folder: Path, split: str | None) -> Path:
@@ -265,7 +267,9 @@ def _document(annotations: Annotations) -> dict[str, Any]:
     if isinstance(images, SizedImages):
         for i, entry in enumerate(listed):
             entry["width"], entry["height"] = images.size(i)
-    triples = np.concatenate([annotations.keypoints.astype(np.float64), annotations.visible[..., None]], axis=2)
+    known = (annotations.visible != NOT_LABELLED)[..., None]
+    points = np.where(known, annotations.keypoints.astype(np.float64), 0)
+    triples = np.concatenate([points, annotations.visible[..., None]], axis=2)
     boxes = annotations.boxes.astype(np.float64)
     rows: list[dict[str, Any]] = []
     for i in range(len(annotations)):
@@ -286,13 +290,8 @@ def write(annotations: Annotations, path: Path | str) -> None:
     the skeleton is known by its names.
 
     Raises:
-        DataError: ``path`` exists already, or the header of an image cannot be read.
+        DataError: ``path`` exists already, the disk refuses, or the header of an image cannot be read.
     """
-    target = Path(path)
-    if target.exists():
-        raise DataError(
-            f"coco: {str(target)!r} exists already and is never overwritten; give another name or remove it"
-        )
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(_document(annotations), allow_nan=False), encoding="utf-8")
-    temporary.replace(target)
+    text = json.dumps(_document(annotations), allow_nan=False)
+    with draft(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -22,20 +22,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from poseshift.data.drafts import draft
 from poseshift.data.images import ImageFiles
+from poseshift.data.layouts import Layout
 from poseshift.data.skeletons import known_or_new
-from poseshift.data.tables import Table, as_annotations, columns_of, image_files, instances, read_csv, write_csv
+from poseshift.data.table_writing import SCORER, individuals, write_csv
+from poseshift.data.tables import Table, as_annotations, columns_of, image_files, instances, read_csv
 from poseshift.data.texts import image_path, read_yaml
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import Annotations
 
 SPLITS: tuple[str, ...] = ("all",)
+LAYOUT = Layout(suffix=".csv", folder="labeled-data", by_group=True, empty=False)
 _KEYS = ("df_with_missing", "keypoints")  # DeepLabCut's, and that of its plugin for napari
 _MAX_CELLS = 500_000_000
 
@@ -219,11 +224,36 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False, la
 
 
 def write(annotations: Annotations, path: Path | str) -> None:
-    """Write the csv of one animal; image files are named by their keys and not copied.
+    """Write labels for DeepLabCut; image files are named by their keys and not copied.
 
-    Occlusion, boxes, edges and images without an instance are no part of the file and are lost.
+    A ``path`` that ends in ``.csv`` becomes one file. Any other is the folder of a project, and each folder
+    ``labeled-data/VIDEO`` that images lie in gets its ``CollectedData_poseshift.csv``. DeepLabCut's own
+    ``convertcsv2h5`` makes from these what it trains from; its ``config.yaml`` is not written. Where an image has
+    several instances, the files have individuals: the categories, or numbers where these repeat.
+
+    Occlusion, boxes, edges and images without an instance are no part of the files and are lost; so are categories
+    where there are no individuals.
 
     Raises:
-        DataError: ``path`` exists already, or an image has several instances.
+        DataError: A file exists already, the disk refuses, or an image of a project lies elsewhere than in
+            ``labeled-data/VIDEO``.
     """
-    write_csv(annotations, path, "deeplabcut")
+    root, (names, which) = Path(path), individuals(annotations)
+    if root.suffix.lower() == LAYOUT.suffix:
+        with draft(root) as temporary:
+            write_csv(annotations, temporary, names, which)
+        return
+    keys = [annotations.images.key(image) for image in annotations.image_index.tolist()]
+    parts = [key.split("/") for key in keys]
+    if lost := [key for key, part in zip(keys, parts, strict=True) if len(part) != 3 or part[0] != LAYOUT.folder]:
+        raise DataError(
+            f"deeplabcut: image {lost[0]!r} does not lie in labeled-data/VIDEO, as those of a project do; move the "
+            "images there, or write one file: deeplabcut:FILE.csv"
+        )
+    videos = np.array([part[1] for part in parts])
+    with ExitStack() as stack:
+        for video in np.unique(videos).tolist():
+            rows = np.flatnonzero(videos == video)
+            target = root / LAYOUT.folder / video / f"CollectedData_{SCORER}.csv"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_csv(annotations.select(rows), stack.enter_context(draft(target)), names, which[rows])

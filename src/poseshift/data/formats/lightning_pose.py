@@ -15,12 +15,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from poseshift.data.drafts import draft
+from poseshift.data.layouts import Layout
 from poseshift.data.skeletons import known_or_new
-from poseshift.data.tables import as_annotations, image_files, instances, read_csv, write_csv
+from poseshift.data.table_writing import individuals, several_in, write_csv
+from poseshift.data.tables import as_annotations, image_files, instances, read_csv
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import Annotations
 
 SPLITS: tuple[str, ...] = ("all",)
+LAYOUT = Layout(suffix=".csv", file="CollectedData.csv", folder="labeled-data", by_group=True, empty=False, single=True)
 
 
 def _file(path: Path) -> Path:
@@ -85,6 +89,11 @@ def write(annotations: Annotations, path: Path | str) -> None:
     Occlusion, boxes, edges and images without an instance are no part of the file and are lost.
 
     Raises:
-        DataError: ``path`` exists already, or an image has several instances.
+        DataError: ``path`` exists already, the disk refuses, or an image has several instances.
     """
-    write_csv(annotations, path, "lightning_pose")
+    if crowded := several_in(annotations):
+        raise DataError(
+            f"lightning_pose: image {crowded!r} has several instances, this format holds one; write coco instead"
+        )
+    with draft(Path(path)) as temporary:
+        write_csv(annotations, temporary, *individuals(annotations))

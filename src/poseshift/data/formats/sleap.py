@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from poseshift.data.layouts import Layout
 from poseshift.data.skeletons import known_or_new
 from poseshift.data.sleap_frames import SleapImages, Source, checked, opened
 from poseshift.data.sleap_labels import library, write
@@ -37,6 +38,7 @@ from poseshift.types import NOT_LABELLED, VISIBLE, Annotations, FloatArray, IntA
 __all__ = ["SPLITS", "read", "write"]
 
 SPLITS = ("all",)
+LAYOUT = Layout(suffix=".slp", file="labels.slp", empty=False, ready=library)
 OPTIONS = ("predicted", "zeros")
 NEWEST = 3.0
 _TABLES = {

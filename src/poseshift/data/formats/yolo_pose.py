@@ -28,7 +28,9 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift.data.boxes import SizedImages
+from poseshift.data.drafts import draft
 from poseshift.data.images import ImageFiles, missing_files
+from poseshift.data.layouts import Layout
 from poseshift.data.texts import read_text, read_yaml
 from poseshift.data.yolo import PARTS, Header, header_of, layout_images
 from poseshift.errors import DataError, FormatError, UsageError
@@ -37,6 +39,7 @@ from poseshift.types import NOT_LABELLED, VISIBLE, Annotations
 SPLITS: tuple[str, ...] = PARTS
 BOX = 5
 """Numbers of a line before its keypoints: class, centre, width and height."""
+LAYOUT = Layout(inside=True)
 MARGIN = 0.01
 """How far beyond 0 and 1 a coordinate may lie, for rounding; further out it is no share of the image."""
 
@@ -203,7 +206,7 @@ def _lines(annotations: Annotations, classes: Sequence[str]) -> list[str]:
     boxes = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
     shares = (annotations.keypoints.astype(np.float64) + 0.5) / size[:, None]
     kept = (annotations.visible != NOT_LABELLED) & ((shares >= 0) & (shares <= 1)).all(axis=2)
-    points = np.concatenate([shares, annotations.visible[..., None]], axis=2) * kept[..., None]
+    points = np.where(kept[..., None], np.concatenate([shares, annotations.visible[..., None]], axis=2), 0)
     numbers = np.concatenate([boxes, points.reshape(len(points), -1)], axis=1).tolist()
     place = {name: number for number, name in enumerate(classes)}
     categories = [place[name] for name in annotations.categories.tolist()]
@@ -213,50 +216,53 @@ def _lines(annotations: Annotations, classes: Sequence[str]) -> list[str]:
     ]
 
 
-def write(annotations: Annotations, path: Path | str) -> None:
-    """Write ``data.yaml``, ``train.txt`` and ``labels/`` into a folder, which is made if need be.
-
-    Image files are named by their keys and not copied: they belong under the same folder, in ``images/`` where their
-    keys do not say so. An instance without a box gets that of its keypoints, and boxes are clipped to their image.
-
-    Raises:
-        DataError: One of the three exists already, two images share a label file, a key leaves the folder, an instance
-            has neither box nor keypoint, or the header of an image cannot be read.
-    """
-    import yaml
-
-    root, skeleton = Path(path), annotations.skeleton
-    for name in ("data.yaml", "train.txt", "labels"):
-        if (root / name).exists():
-            raise DataError(
-                f"yolo_pose: {str(root / name)!r} exists already and is never overwritten; give another folder"
-            )
-    keys = [annotations.images.key(i) for i in range(len(annotations.images))]
-    names = tuple(key if "images" in key.split("/")[:-1] else f"images/{key}" for key in keys)
-    ImageFiles(root=root, paths=tuple(keys))
+def _label_files(annotations: Annotations, names: Sequence[str], lines: Sequence[str]) -> dict[str, str]:
+    """The text of each label file; images without an instance have none."""
     labels = [label_path(name) for name in names]
     if len(set(labels)) != len(labels) or any(not label.startswith("labels/") for label in labels):
         raise DataError(
             "yolo_pose: two images would share a label file, or lie below another folder than images; rename"
         )
+    texts: dict[str, str] = {}
+    for image, line in zip(annotations.image_index.tolist(), lines, strict=True):
+        texts[labels[image]] = f"{texts.get(labels[image], '')}{line}\n"
+    return texts
+
+
+def write(annotations: Annotations, path: Path | str) -> None:
+    """Write ``data.yaml``, ``train.txt`` and ``labels/`` into a folder, which is made if need be.
+
+    Image files are named by their keys and not copied: they belong under the same folder, in ``images/`` where their
+    keys do not say so. An instance without a box gets that of its keypoints, and boxes are clipped to their image.
+    Keypoints outside of their image, edges and groups are no part of the format and are lost. ``data.yaml`` names no
+    ``path``, so that its own folder is meant wherever it is read from, and no ``val``, which a training needs besides.
+
+    Raises:
+        DataError: One of the three exists already, two images share a label file, a key leaves the folder, an instance
+            has neither box nor keypoint, the header of an image cannot be read, or the disk refuses.
+    """
+    import yaml
+
+    root, skeleton = Path(path), annotations.skeleton
+    keys = [annotations.images.key(i) for i in range(len(annotations.images))]
+    names = tuple(key if "images" in key.split("/")[:-1] else f"images/{key}" for key in keys)
+    ImageFiles(root=root, paths=tuple(keys))
     classes: list[str] = np.unique(annotations.categories).tolist()
-    texts: dict[int, list[str]] = {}
-    for image, line in zip(annotations.image_index.tolist(), _lines(annotations, classes), strict=True):
-        texts.setdefault(image, []).append(line)
+    texts = _label_files(annotations, names, _lines(annotations, classes))
     config: dict[str, object] = {
-        "path": ".",
         "train": "train.txt",
         "kpt_shape": [len(skeleton), 3],
         "flip_idx": list(skeleton.flip_index),
-    }
-    config |= {
         "names": dict(enumerate(classes)),
         "kpt_names": {i: list(skeleton.keypoints) for i in range(len(classes))},
     }
-    for image, lines in texts.items():
-        file = root / labels[image]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (root / "train.txt").write_text("".join(f"./{name}\n" for name in names), encoding="utf-8")
-    # Last, so that a folder with a data.yaml is whole.
-    (root / "data.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    root.mkdir(parents=True, exist_ok=True)
+    # What is opened first appears last: a folder with a data.yaml is whole.
+    with draft(root / "data.yaml") as header, draft(root / "train.txt") as listed, draft(root / "labels") as labels:
+        labels.mkdir()
+        for label, text in texts.items():
+            file = labels / label.removeprefix("labels/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        listed.write_text("".join(f"./{name}\n" for name in names), encoding="utf-8")
+        header.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
