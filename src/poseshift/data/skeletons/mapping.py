@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -127,6 +128,45 @@ def _from_overrides(source: Skeleton, target: Skeleton, overrides: Mapping[str, 
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """What names alone say of two skeletons, all as indices of keypoints.
+
+    Attributes:
+        partners: Target to the source keypoints whose mean it is, none where the configuration wants none; a target
+            keypoint that was not found is left out.
+        how: Target to how its partner was found, as in :class:`KeypointMap`.
+        several: Target to the source keypoints that it could be equally well.
+    """
+
+    partners: Mapping[int, tuple[int, ...]]
+    how: Mapping[int, str]
+    several: Mapping[int, tuple[int, ...]]
+
+
+def match(source: Skeleton, target: Skeleton, overrides: Mapping[str, Partner] | None = None) -> Matches:
+    """Match keypoints by name, as :func:`map_keypoints` does, whatever may be missing or unclear.
+
+    Raises:
+        UsageError: As :func:`map_keypoints`.
+    """
+    partners = _from_overrides(source, target, overrides or {})
+    how = {number: (NONE, CONFIGURED, MIDPOINT)[len(found)] for number, found in partners.items()}
+    several: dict[int, tuple[int, ...]] = {}
+    names = [_canonical(keypoint) for keypoint in source.keypoints]
+    for label, same in ((SAME, lambda a, b: a == b), (SYNONYM, _alike)):
+        for number, keypoint in enumerate(target.keypoints):
+            if number in partners or number in several:
+                continue
+            wanted, used = _canonical(keypoint), set(partners.values())
+            found = tuple(i for i, name in enumerate(names) if (i,) not in used and same(wanted, name))
+            if len(found) > 1:
+                several[number] = found
+            elif found:
+                partners[number], how[number] = found, label
+    return Matches(partners=partners, how=how, several=several)
+
+
 def map_keypoints(source: Skeleton, target: Skeleton, overrides: Mapping[str, Partner] | None = None) -> KeypointMap:
     """Match keypoints by name.
 
@@ -145,29 +185,32 @@ def map_keypoints(source: Skeleton, target: Skeleton, overrides: Mapping[str, Pa
             two keypoints.
         DataError: No keypoint has a partner, or a target keypoint has several equally good ones.
     """
-    partners = _from_overrides(source, target, overrides or {})
-    how = {number: (NONE, CONFIGURED, MIDPOINT)[len(found)] for number, found in partners.items()}
-    names = [_canonical(keypoint) for keypoint in source.keypoints]
-    for label, same in ((SAME, lambda a, b: a == b), (SYNONYM, _alike)):
-        for number, keypoint in enumerate(target.keypoints):
-            if number in partners:
-                continue
-            wanted, used = _canonical(keypoint), set(partners.values())
-            found = [i for i, name in enumerate(names) if (i,) not in used and same(wanted, name)]
-            if len(found) > 1:
-                several = [source.keypoints[i] for i in found]
-                raise DataError(f"keypoint {keypoint!r} could be any of {several}: {_lists(source, target)}")
-            if found:
-                partners[number], how[number] = (found[0],), label
-    if not any(partners.values()):
+    found = match(source, target, overrides)
+    for number, several in found.several.items():
+        names = [source.keypoints[i] for i in several]
+        raise DataError(f"keypoint {target.keypoints[number]!r} could be any of {names}: {_lists(source, target)}")
+    if not any(found.partners.values()):
         raise DataError(f"no keypoint of the two skeletons has the same name: {_lists(source, target)}")
     numbers = range(len(target))
     return KeypointMap(
         source=source,
         target=target,
-        partners=tuple(partners.get(number, ()) for number in numbers),
-        how=tuple(how.get(number, NONE) for number in numbers),
+        partners=tuple(found.partners.get(number, ()) for number in numbers),
+        how=tuple(found.how.get(number, NONE) for number in numbers),
     )
+
+
+def nearest(keypoint: str, names: Iterable[str]) -> str | None:
+    """The name that is spelt most like ``keypoint`` on the same side and end of the body; None where none is alike.
+
+    ``leftear`` is alike to ``left_ear``, though the map does not read a side in it.
+    """
+    wanted = _canonical(keypoint)
+    told = {name: _canonical(name) for name in names}
+    same = [name for name, words in told.items() if "".join(words) == "".join(wanted)]
+    parts = {words[2]: name for name, words in told.items() if words[:2] == wanted[:2]}
+    found = [parts[part] for part in difflib.get_close_matches(wanted[2], parts, n=1)]
+    return next(iter(same + found), None)
 
 
 def apply(annotations: Annotations, mapping: KeypointMap) -> Annotations:
