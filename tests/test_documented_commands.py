@@ -315,7 +315,7 @@ def write_material(work: Path) -> None:
     }
     (work / "boxes.json").write_text(json.dumps(boxes))
     page = (ROOT / "docs/getting-started.md").read_text(encoding="utf-8")
-    (work / "source.yaml").write_text(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    (work / "source.yaml").write_text(re.findall(r"```yaml\n(# source\.yaml\n.*?)```", page, re.DOTALL)[0])
     save_file(timm.create_model("mobilenetv2_100").state_dict(), work / "mobilenetv2.safetensors")
     for word in sorted({word for _, *words in PUBLISHED for word in words}):
         name, _, path = word.partition(":")

@@ -16,7 +16,7 @@ import pytest
 import poseshift
 from poseshift.apps.report import charts, entries, pictures, report
 from poseshift.apps.report.comparison import compare
-from poseshift.data import skeletons
+from poseshift.data import skeletons, sources
 from poseshift.engine.evaluate import evaluate
 from poseshift.engine.run import Run, open_run
 from poseshift.engine.train import train
@@ -228,7 +228,10 @@ def test_names_are_escaped(folder: Path, tmp_path: Path) -> None:
         assert said in found.prose
 
 
-def test_without_evaluation_labels_are_left_alone(folder: Path, tmp_path: Path) -> None:
+def test_without_evaluation_labels_are_left_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources.formats, "read", lambda *_, **__: pytest.fail("labels were read"))
     run = copied(folder / "adapted", tmp_path / "alone")
     run.note(parents={"init": {"run": str(tmp_path / "gone"), "step": 2}})
     found = Page(report([run], tmp_path / "r.html"))

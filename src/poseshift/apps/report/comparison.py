@@ -146,7 +146,8 @@ def _same(one: str, other: str) -> bool:
 
 def _annotations(run: Run, data: str, split: str | None, *, labels: bool) -> tuple[Annotations, bool]:
     """The instances, in the run's skeleton, and whether they have labels."""
-    raw = sources.read(data, split=split)
+    own = run.config.target
+    raw = sources.read(data, split=split, labelled=False, label_boxes=own is not None and own.label_boxes)
     if not labels or not len(raw.skeleton):
         return raw.without_labels(), False
     annotations = evaluate.labelled(run, data, split)
