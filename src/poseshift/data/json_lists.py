@@ -20,6 +20,7 @@ Cut = Callable[[Any], Any]
 """What is kept of an element; a function of it alone."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _NO_JSON = (ValueError, RecursionError, StopIteration, IndexError, OSError)
 
 
@@ -95,10 +96,11 @@ def _after(text: str, at: int, mark: str) -> int:
 
 def _next(text: str, at: int, end: str) -> int:
     """After an element: the place of the next one, or of the closing mark."""
+    if comma := _COMMA.match(text, at):
+        if text[comma.end()] == end:
+            raise ValueError(f"a comma before {end!r}")
+        return comma.end()
     at = _space(text, at)
-    if text[at] == end:
-        return at
-    at = _after(text, at, ",")
-    if text[at] == end:
-        raise ValueError("a comma before the end")
+    if text[at] != end:
+        raise ValueError(f"{text[at]!r} instead of a comma or {end!r}")
     return at

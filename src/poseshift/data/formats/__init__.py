@@ -27,6 +27,7 @@ from poseshift.data.formats import (
     lsp,
     lspet,
     mpii,
+    packed,
     quadrupeds,
     rhd,
     sleap,
@@ -88,6 +89,7 @@ FORMATS: dict[str, Format] = {
     "badja": badja,
     "figures": figures,
     "quadrupeds": quadrupeds,
+    "packed": packed,
 }
 
 
