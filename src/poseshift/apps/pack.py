@@ -105,11 +105,12 @@ class Packed:
         """One sentence for a terminal."""
         splits = self.index.splits.values()
         files = [note for split in splits for note in (*split.shards, split.table)]
-        size = sum(note.size for note in files) / MIB
+        size = sum(note.size for note in files)
         images, instances = sum(split.images for split in splits), sum(split.instances for split in splits)
         shards = sum(len(split.shards) for split in splits)
         plural = "" if shards == 1 else "s"
-        return f"{self.path}: {images} images, {instances} instances in {shards} shard{plural}, {size:.1f} MiB"
+        told = f"{size / MIB:.1f} MiB" if size >= MIB else f"{size / 1024:.0f} KiB"
+        return f"{self.path}: {images} images, {instances} instances in {shards} shard{plural}, {told}"
 
 
 def pack(
@@ -203,13 +204,15 @@ class _Packer:
             shards = self.shards.close()
         finally:
             self.shards.abort()
-        note = self.annotations.note
+        note, shift = self.annotations.note, self.annotations.reference_shift
         if self.scaled:
             note = f"{note} {self.scaled} images were scaled down to a longer side of {self.encoding.side}.".strip()
+        if self.scaled and shift:
+            note, shift = f"{note} The shift of the reference protocol has no meaning for them: it is left out.", 0.0
         return Split(
             name=self.annotations.name,
             note=note,
-            reference_shift=self.annotations.reference_shift,
+            reference_shift=shift,
             skeleton=self.annotations.skeleton,
             boxes="whole" if np.isnan(self.annotations.boxes).any() else "given",
             images=len(self.instances.images),

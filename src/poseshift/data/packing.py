@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-GROUP_BYTES = 16 * 2**20
+GROUP_BYTES = 8 * 2**20
 """Encoded images of a row group: what one reading fetches, and what is kept in memory a few times over."""
 GROUP_IMAGES = 8192
 TABLE_ROWS = 65_536

@@ -13,7 +13,7 @@ import numpy as np
 
 from poseshift.types import IntArray
 
-WINDOW = 8
+WINDOW = 16
 """Units whose rows are mixed, and that are kept in memory."""
 
 

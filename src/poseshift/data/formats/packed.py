@@ -47,7 +47,7 @@ def read_index(root: Root) -> Index:
         where, found = ".".join(map(str, first["loc"])), f"{first['msg']}, found {str(first['input'])[:80]!r}"
         if first["type"] == "json_invalid":
             raise FormatError(f"{place!r} is no JSON ({first['msg']}); fetch it again or pack the data again") from None
-        if where == "schema_version":
+        if where == "schema_version" and isinstance(first["input"], int):
             raise FormatError(
                 f"{place!r} has schema {first['input']!r}, this version reads {SCHEMA}; install a newer poseshift"
             ) from None
