@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-from array import array
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ def test_columns(tmp_path: Path) -> None:
     first = {"id": 3, "image_id": 7, "category_id": 1, "iscrowd": 0, "keypoints": [1, 2.5, 2], "bbox": [1, 2, 3, 4]}
     rows = rows_of(tmp_path, {**first, "segmentation": [[1, 2]]}, {"id": 4, "image_id": 8, "group": "dog 1"})
     assert (rows.ids, rows.image_ids, rows.category_ids, rows.crowds) == ([3, 4], [7, 8], [1, None], [0, None])
-    assert (rows.boxes, rows.groups) == ([[1, 2, 3, 4], None], ["7", "dog 1"])
-    assert rows.keypoints == [array("d", [1, 2.5, 2]), array("d")]
+    assert (rows.boxes, rows.groups) == ([pack("4d", 1, 2, 3, 4), None], ["7", "dog 1"])
+    assert rows.keypoints == [pack("3d", 1, 2.5, 2), b""]
     assert len(rows.select([False, True])) == 1
     assert rows.select([False, True]).groups == ["dog 1"]
 
@@ -51,6 +51,8 @@ def test_a_number_beyond_doubles_is_named(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, {"id": 1, "keypoints": [10**400, 2, 2]})
     with pytest.raises(FormatError, match="must be numbers x, y, v"):
         coco_rows.keypoints(rows, 1)
+    with pytest.raises(FormatError, match="'bbox' must be"):
+        coco_rows.boxes(rows_of(tmp_path, {"id": 1, "bbox": [10**400, 2, 2, 1]}))
 
 
 @pytest.mark.parametrize("key", ["images", "annotations", "categories"])

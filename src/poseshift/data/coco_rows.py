@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import compress, repeat
 from operator import itemgetter
 from pathlib import Path
+from struct import error as StructError
+from struct import pack
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,8 @@ class Rows:
         image_ids: ``N``.
         category_ids: ``N``.
         crowds: ``N``.
-        keypoints: ``N``: an array of numbers where the file has a plain list of them, else what it has.
-        boxes: ``N``.
+        keypoints: ``N``: see :func:`_packed`.
+        boxes: ``N``, likewise.
         groups: ``N``, as text; the image's id where the annotation names none.
     """
 
@@ -68,14 +69,25 @@ def _no_list(file: Path, key: str) -> FormatError:
     return FormatError(f"{str(file)!r} has no list {key!r} of objects; expected {expected}; {_REMEDY}")
 
 
-def _numbers(values: Any) -> Any:
-    """A plain list of numbers as an array of doubles, which takes a quarter of its memory; all else as it is."""
-    if not isinstance(values, list):
+def _packed(values: Any) -> Any:
+    """A plain list of numbers as the bytes of their doubles, a third of its memory; all else as it is."""
+    if type(values) is not list:
         return values
     try:
-        return array("d", values)
-    except (TypeError, OverflowError):
+        return pack(f"{len(values)}d", *values)
+    except (StructError, OverflowError):
         return values
+
+
+def _unpacked(values: Any) -> Any:
+    return np.frombuffer(values).tolist() if type(values) is bytes else values
+
+
+def _table(values: list[Any]) -> npt.NDArray[np.float64] | None:
+    """``N×M`` numbers where all have ``M`` of them, else None."""
+    if set(map(type, values)) != {bytes} or len(set(map(len, values))) != 1:
+        return None
+    return np.frombuffer(b"".join(values)).reshape(len(values), -1)
 
 
 def _of_image(file: Path) -> Callable[[Any], tuple[Any, Any]]:
@@ -92,9 +104,9 @@ def _of_annotation(file: Path, labelled: bool) -> Callable[[Any], tuple[Any, ...
         if not isinstance(row, dict):
             raise _no_list(file, "annotations")
         image, get = row.get("image_id"), row.get
-        points = _numbers(get("keypoints", [])) if labelled else None
+        points = _packed(get("keypoints", [])) if labelled else None
         group = str(get("group", image))
-        return get("id"), image, get("category_id"), get("iscrowd"), points, get("bbox"), group
+        return get("id"), image, get("category_id"), get("iscrowd"), points, _packed(get("bbox")), group
 
     return cut
 
@@ -123,10 +135,15 @@ def load(file: Path, *, labelled: bool = True) -> tuple[list[tuple[Any, Any]], R
     return content["images"], Rows(file=file, **dict(zip(names, columns, strict=True))), content["categories"]
 
 
-def _labelled(values: Any) -> bool:
-    """Whether there is a keypoint with v > 0; keypoints of a wrong kind count, to be named later."""
-    if isinstance(values, array):
-        return any(values[2::3])
+def _labelled(values: list[Any]) -> list[bool]:
+    """Whether each has a keypoint with v > 0; keypoints of a wrong kind count, to be named later."""
+    if (table := _table(values)) is not None:
+        found: list[bool] = (table[:, 2::3] != 0).any(axis=1).tolist()
+        return found
+    return [_has_label(_unpacked(one)) for one in values]
+
+
+def _has_label(values: Any) -> bool:
     if not isinstance(values, list) or not values:
         return values not in (None, [])
     return isinstance(values[0], list) or any(values[2::3])
@@ -135,7 +152,7 @@ def _labelled(values: Any) -> bool:
 def kept(rows: Rows, labelled: bool) -> tuple[Rows, str]:
     """The annotations that are no crowd and, if asked for, have a labelled keypoint; a sentence about the others."""
     single = rows.select([not crowd for crowd in rows.crowds])
-    wanted = single.select([_labelled(values) for values in single.keypoints]) if labelled else single
+    wanted = single.select(_labelled(single.keypoints)) if labelled else single
     crowds, bare = len(rows) - len(single), len(single) - len(wanted)
     return wanted, f"Left out: {crowds} crowds, {bare} instances without a labelled keypoint." if crowds or bare else ""
 
@@ -157,15 +174,15 @@ def keypoints(rows: Rows, count: int) -> tuple[FloatArray, npt.NDArray[np.uint8]
     Raises:
         FormatError: An annotation has not ``count`` keypoints of x, y, v, or a value that cannot be.
     """
-    lists = rows.keypoints
-    nested = isinstance(lists[0], list) and isinstance(next(iter(lists[0]), None), list)
-    lengths = np.array([len(values) if isinstance(values, (list, array)) else -1 for values in lists])
-    rows.refuse(lengths != count * (1 if nested else 3), f"has not {count} keypoints of x, y, v; correct it")
+    table = _table(rows.keypoints)
+    lists = [] if table is not None else [_unpacked(values) for values in rows.keypoints]
+    nested = bool(lists) and isinstance(lists[0], list) and isinstance(next(iter(lists[0]), None), list)
+    lengths = [len(values) if isinstance(values, list) else -1 for values in lists]
+    found = np.full(len(rows), table.shape[1]) if table is not None else np.array(lengths)
+    rows.refuse(found != count * (1 if nested else 3), f"has not {count} keypoints of x, y, v; correct it")
     try:
-        plain = all(isinstance(values, array) for values in lists)
-        flat = np.frombuffer(b"".join(lists)) if plain else np.array([_as_list(v) for v in lists], np.float64)
-        flat = flat.reshape(len(rows), count, 3)
-    except (TypeError, ValueError) as error:
+        flat = (np.array(lists, np.float64) if table is None else table).reshape(len(rows), count, 3)
+    except (TypeError, ValueError, OverflowError) as error:
         file = str(rows.file)
         raise FormatError(f"{file!r}: 'keypoints' must be numbers x, y, v ({error}); correct the file") from error
     visible = flat[..., 2]
@@ -178,20 +195,15 @@ def keypoints(rows: Rows, count: int) -> tuple[FloatArray, npt.NDArray[np.uint8]
     return points, visible.astype(np.uint8)
 
 
-def _as_list(values: Any) -> Any:
-    return values.tolist() if isinstance(values, array) else values
-
-
 def boxes(rows: Rows) -> FloatArray:
     """``N×4`` corners; NaN where there is no ``bbox``. Raises :class:`FormatError` where one is no four numbers."""
-    empty = [np.nan] * 4
-    lists = [box or empty for box in rows.boxes]
+    empty = pack("4d", *[np.nan] * 4)
+    boxes = [box or empty for box in rows.boxes]
     try:
-        if all(type(box) is list and len(box) == 4 for box in lists):
-            xywh = np.array(list(chain.from_iterable(lists)), np.float64).reshape(len(rows), 4)
-        else:
-            xywh = np.array(lists, np.float64).reshape(len(rows), 4)
-    except (TypeError, ValueError) as error:
+        table = _table(boxes)
+        xywh = np.array([_unpacked(box) for box in boxes], np.float64) if table is None else table
+        xywh = xywh.reshape(len(rows), 4)
+    except (TypeError, ValueError, OverflowError) as error:
         file = str(rows.file)
         raise FormatError(f"{file!r}: 'bbox' must be x, y, width, height ({error}); correct the file") from error
     return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
@@ -210,7 +222,7 @@ def image_index(rows: Rows, image_ids: list[Any]) -> IntArray:
         found = f"{len(image_ids)} images, {len(number)} ids"
         raise FormatError(f"{str(rows.file)!r}: image ids repeat ({found}); make them unique")
     check_ids(rows.file, rows.image_ids, "image_id", "annotation", rows.ids)
-    index = np.fromiter((number.get(key, -1) for key in rows.image_ids), np.int64, len(rows))
+    index = np.fromiter(map(number.get, rows.image_ids, repeat(-1)), np.int64, len(rows))
     if (missing := np.flatnonzero(index < 0)).size:
         name, image = rows.ids[missing[0]], rows.image_ids[missing[0]]
         raise DataError(

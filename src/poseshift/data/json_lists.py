@@ -1,7 +1,7 @@
 """JSON files that are an object with long lists: each element is cut down as soon as it is parsed.
 
 A file of a million annotations, parsed whole, is some hundred million Python objects, most of which nobody needs.
-Parsed element by element with the standard library's own scanner, they are freed while the processor's cache still
+Parsed element by element with the standard library's own decoder, they are freed while the processor's cache still
 holds them, which takes less time than ``json.load`` and a fraction of its memory. What is no JSON is left to
 :func:`poseshift.data.texts.read_json`, which says so.
 """
@@ -21,7 +21,7 @@ Cut = Callable[[Any], Any]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
-_NO_JSON = (ValueError, RecursionError, StopIteration, IndexError, OSError)
+_NO_JSON = (ValueError, RecursionError, IndexError, OSError)
 
 
 def read_lists(file: Path, cuts: Mapping[str, Cut], *, remedy: str) -> Any:
@@ -52,7 +52,7 @@ def _parse(file: Path, cuts: Mapping[str, Cut]) -> dict[str, Any]:
     raw = file.read_bytes()
     text = raw.decode(json.detect_encoding(raw), "surrogatepass")
     del raw
-    scan = json.JSONDecoder().scan_once
+    scan = json.JSONDecoder().raw_decode
     content: dict[str, Any] = {}
     at = _after(text, _space(text, 0), "{")
     while text[at] != "}":
