@@ -258,6 +258,39 @@ def convert(
 
 
 @app.command()
+def pack(
+    data: Annotated[str, typer.Argument(help="FORMAT:PATH.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    split: Annotated[list[str] | None, typer.Option(help="Split of that format; may be repeated.")] = None,
+    shard_size: Annotated[int, typer.Option(help="Encoded images in a shard, MiB.")] = 256,
+    image_side: Annotated[int | None, typer.Option(help="Scale images down to this longer side, pixels.")] = None,
+    quality: Annotated[
+        int | None, typer.Option(help="JPEG quality of images that are scaled or no files; default: PNG.")
+    ] = None,
+) -> None:
+    """Pack a data set into Parquet shards with encoded images; files are kept as they are.
+
+    Example: poseshift pack coco:rendered/train.json packed/train
+    """
+    from poseshift.apps.pack import pack as run_pack
+    from poseshift.engine.progress import bar
+
+    with bar("pack") as advance:
+        packed = run_pack(
+            *(data, out),
+            splits=split or (),
+            shard_mib=shard_size,
+            image_side=image_side,
+            quality=quality,
+            advance=advance,
+        )
+    if packed.unreadable:
+        print(f"{len(packed.unreadable)} images cannot be read; training passes over them:", file=sys.stderr)
+        print(*(f"  {line}" for line in packed.unreadable[:5]), sep="\n", file=sys.stderr)
+    print(f"{packed.line}\nnext: poseshift check packed:{packed.path}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for runs, report and summary.")] = Path("runs/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="In under 90 s: shows that it works, not how well.")] = False,

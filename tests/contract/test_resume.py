@@ -15,6 +15,8 @@ import torch
 from tests import tiny
 from tests.forks import Forks, until
 
+from poseshift.apps.pack import pack
+from poseshift.data.windows import WINDOW
 from poseshift.engine.run import Run, open_run
 
 CASES = ("multilevel", "uniframe")
@@ -34,6 +36,9 @@ def killing(self, on):
     step(self, on)
 Optimisers.step = killing
 """
+
+# As above, half-way through a later step.
+KILL_IN_SEVENTH = KILL.replace("taken == 6", "taken == 7")
 
 # The process ends itself when the fourth step's checkpoint is half written.
 KILL_IN_SAVE = """
@@ -137,6 +142,31 @@ def test_killed_and_started_again(method: str, kill: str, forks: Forks, folder: 
         for part in ("nets.student.", "nets.teacher.", "discriminator.", "styles.mean", "styles.net."):
             assert any(name.startswith(part) for name in names), part
     assert not list(run.checkpoints_path.glob(".draft-*"))
+
+
+def test_packed_data_that_fits_no_cache_goes_on_too(forks: Forks, folder: Path) -> None:
+    """Shards are taken in windows of row groups; the run is killed in its second window."""
+    count = WINDOW + 8
+    for split in ("source", "middle"):
+        pack(f"figures:{split},side=48,count={count}", folder / split, group_bytes=1)
+    packed = {
+        "cache_mib": 0,
+        "source": {"data": "packed:source", "split": "train"},
+        "target": {"data": "packed:middle", "split": "train"},
+    }
+    options = {**OPTIONS, "save_every": 5, "init": "init", "style": "style", **packed}
+    tiny.write_config(folder / "packed.yaml", "uniframe", options)
+    for out, before, code in (("whole-packed", "", 0), ("cut-packed", KILL_IN_SEVENTH, -signal.SIGKILL)):
+        assert train(forks, folder, "packed", out, before)[0] == code
+    run, whole = open_run(folder / "cut-packed"), open_run(folder / "whole-packed")
+    assert run.checkpoint("last").step == 5
+    assert 5 * OPTIONS["batch_size"] > WINDOW, "the first window is done"
+    code, _, errors = train(forks, folder, "packed", "cut-packed")
+    assert code == 0, errors
+    assert_same_bits(run, whole)
+    tiny.write_config(folder / "cached.yaml", "uniframe", {**options, "cache_mib": 64})
+    assert train(forks, folder, "cached", "cached")[0] == 0
+    assert not tiny.same_tensors(tiny.weights(open_run(folder / "cached")), tiny.weights(whole)), "another order"
 
 
 def test_killed_from_outside_at_any_time(forks: Forks, folder: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -113,6 +114,23 @@ def test_crops_travel_to_a_worker(tmp_path: Path) -> None:
     crops = Crops(annotations(tmp_path), CropConfig(), size=SIZE, margin=3)
     again = ForkingPickler.loads(ForkingPickler.dumps(crops))
     assert (again[1].crop == crops[1].crop).all()
+
+
+class InPairs(ImageFiles):
+    """Files that are fetched two at a time."""
+
+    def units(self, images: np.ndarray) -> np.ndarray:
+        return images // 2
+
+
+def test_what_is_fetched_together_matters_only_without_a_cache(tmp_path: Path) -> None:
+    data = annotations(tmp_path)
+    assert Crops(data, CropConfig(), size=SIZE).units is None
+    pairs = replace(data, images=InPairs(root=tmp_path, paths=data.images.paths)).select([3, 0, 1, 2])
+    units = Crops(pairs, CropConfig(), size=SIZE).units
+    assert units is not None
+    assert units.tolist() == [1, 0, 0, 1]
+    assert Crops(pairs, CropConfig(), size=SIZE, cache_bytes=10**6).units is None
 
 
 def test_shared_crops_are_decoded_once() -> None:

@@ -127,6 +127,13 @@ def test_a_missing_file_names_it(tmp_path: Path) -> None:
         files(tmp_path, "gone.jpg").read(0)
 
 
+def test_the_file_itself_is_given(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not looked at")
+    assert files(tmp_path, "a.png").encoded(0) == b"not looked at"
+    with pytest.raises(DataError, match=r"image .*gone\.png' cannot be read \(No such file.*check the data root"):
+        files(tmp_path, "gone.png").encoded(0)
+
+
 def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(picture()).save(tmp_path / "a.png")
     monkeypatch.setattr(module, "MAX_PIXELS", 37 * 53 - 1)

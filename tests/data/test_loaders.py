@@ -15,6 +15,7 @@ from poseshift.data.augment import NONE, AugmentConfig
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.data.images import ImageFiles
 from poseshift.data.loaders import Batches, Order, Share, Views
+from poseshift.data.windows import WINDOW
 from poseshift.ops import affine
 from poseshift.types import Annotations, Skeleton
 
@@ -121,6 +122,34 @@ def test_shares_of_the_order_make_the_whole() -> None:
     parts = [Order(ROWS, Share.of(6, rank=rank, processes=3), seed=1, stream="source") for rank in range(3)]
     for step in range(12):
         assert [row for part in parts for row in part.at(step)] == whole.at(step)
+
+
+UNITS = np.repeat(np.arange(WINDOW + 4), 3)
+
+
+def windowed(**options: int) -> Order:
+    share = Share.of(6, rank=options.pop("rank", 0), processes=options.pop("processes", 1))
+    return Order(len(UNITS), share, seed=1, stream="source", units=UNITS, **options)
+
+
+def test_the_order_of_units_is_a_function_of_the_step_too() -> None:
+    steps, count = 30, len(UNITS)
+    whole = list(islice(windowed(), steps))
+    rows = [row for batch in whole for row in batch]
+    epochs = [rows[first : first + count] for first in range(0, len(rows), count)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(count))] * 3
+    begun = [set(UNITS[epoch[: 3 * WINDOW]].tolist()) for epoch in epochs]
+    assert [len(units) for units in begun] == [WINDOW] * 3
+    assert begun[0] != begun[1]
+    assert list(islice(windowed(start=11), steps - 11)) == whole[11:]
+    parts = [windowed(rank=rank, processes=3) for rank in range(3)]
+    assert [[row for part in parts for row in part.at(step)] for step in range(steps)] == whole
+
+
+def test_the_order_of_data_without_units_is_what_it_was() -> None:
+    """Frozen: runs of released versions must go on as they began."""
+    order = Order(11, Share.of(4), seed=5, stream="source")
+    assert [order.at(step) for step in (0, 2, 5, 1000)] == [[7, 5, 4, 10], [1, 8, 9, 7], [1, 10, 0, 3], [0, 9, 1, 8]]
 
 
 def test_start_is_the_same_as_skipping(make: Make) -> None:

@@ -6,6 +6,8 @@ import io
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +22,7 @@ from poseshift.data.images import (
     missing_files,
     refuse_outside,
     to_rgb,
+    upright_size,
 )
 from poseshift.errors import DataError, FormatError
 from poseshift.types import ByteArray
@@ -30,24 +33,37 @@ ZIP_ERRORS = (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, 
 """What a damaged zip makes the standard library raise, besides ``BadZipFile``."""
 
 
+@contextmanager
+def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
+    """The image with only its header read; whatever fails inside becomes one DataError with the name."""
+    try:
+        with Image.open(io.BytesIO(content), formats=DECODERS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                size = f"{image.width}×{image.height}"
+                raise DataError(f"image {name!r} has {size} pixels, more than {MAX_PIXELS:,}; scale it down first")
+            yield image
+    except DECODE_ERRORS as error:
+        raise DataError(
+            f"image {name!r} does not decode ({str(error) or type(error).__name__}); expected one of "
+            f"{', '.join(DECODERS)}, whole: replace or remove it"
+        ) from error
+
+
 def decode_image(content: bytes, name: str) -> ByteArray:
     """An encoded image as ``H×W×3`` RGB uint8, turned upright by its EXIF orientation; ``name`` is for messages.
 
     Raises:
         DataError: It does not decode, or is too large.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=DECODERS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width}×{image.height}"
-                raise DataError(f"image {name!r} has {size} pixels, more than {MAX_PIXELS:,}; scale it down first")
-            image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
-    except DECODE_ERRORS as error:
-        raise DataError(
-            f"image {name!r} does not decode ({str(error) or type(error).__name__}); expected one of "
-            f"{', '.join(DECODERS)}, whole: replace or remove it"
-        ) from error
+    with _opened(content, name) as image:
+        image.load()
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
+def image_size(content: bytes, name: str) -> tuple[int, int]:
+    """``(width, height)`` that :func:`decode_image` gives, from the header alone. Raises :class:`DataError`."""
+    with _opened(content, name) as image:
+        return upright_size(image)
 
 
 def member_bytes(archive: zipfile.ZipFile, name: str, where: Path) -> bytes:
@@ -113,14 +129,17 @@ class ZipImages:
         """The name of image ``index`` within the data."""
         return self.names[index] if self.names else self.members[index]
 
-    def read(self, index: int) -> ByteArray:
-        """Image ``index``. Raises :class:`DataError` where the member is damaged or no image."""
+    def encoded(self, index: int) -> bytes:
+        """The member of image ``index``. Raises :class:`DataError` where it is missing or damaged."""
         process = os.getpid()  # a file that was opened before a fork shares its position with the parent
         if process not in self._opened:
             self._opened.clear()
             self._opened[process] = open_zip(self.path)
-        content = member_bytes(self._opened[process], self.members[index], self.path)
-        return decode_image(content, f"{self.path}/{self.members[index]}")
+        return member_bytes(self._opened[process], self.members[index], self.path)
+
+    def read(self, index: int) -> ByteArray:
+        """Image ``index``. Raises :class:`DataError` where the member is damaged or no image."""
+        return decode_image(self.encoded(index), f"{self.path}/{self.members[index]}")
 
 
 def zip_images(path: Path, archive: zipfile.ZipFile, names: tuple[str, ...]) -> ZipImages | None:

@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 
 from poseshift.data.boxes import BoxMode, crop_regions
 from poseshift.data.images import padded_crop
+from poseshift.data.windows import UnitImages
 from poseshift.errors import DataError
-from poseshift.types import Annotations, FloatArray
+from poseshift.types import Annotations, FloatArray, IntArray
 
 RETRIES = 20
 
@@ -86,6 +87,14 @@ class Crops(Dataset[Item]):
 
     def __len__(self) -> int:
         return len(self.annotations)
+
+    @property
+    def units(self) -> IntArray | None:
+        """``N``: which rows are fetched together, where crops are not kept and images are fetched many at a time."""
+        images = self.annotations.images
+        if self.cache is not None or not isinstance(images, UnitImages):
+            return None
+        return images.units(self.annotations.image_index)
 
     @property
     def scale(self) -> FloatArray:

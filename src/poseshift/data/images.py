@@ -94,6 +94,14 @@ class ImageFiles:
                 )
         return Path(path)
 
+    def encoded(self, index: int) -> bytes:
+        """The file of image ``index`` as it is. Raises :class:`DataError` where it cannot be read."""
+        path = self.path(index)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"image {str(path)!r} cannot be read ({error.strerror}); check the data root") from error
+
     @contextmanager
     def _opened(self, index: int) -> Iterator[Image.Image]:
         """The image with only its header read; whatever fails inside becomes one DataError that names the file."""
@@ -121,8 +129,7 @@ class ImageFiles:
             DataError: The file is missing, no image, too large or outside the root.
         """
         with self._opened(index) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-            return (image.height, image.width) if turned else (image.width, image.height)
+            return upright_size(image)
 
     def read(self, index: int, max_side: int | None = None) -> ByteArray:
         """Image ``index``, ``H×W×3`` RGB uint8, turned upright by its EXIF orientation.
@@ -142,6 +149,12 @@ class ImageFiles:
                 image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
             image.load()
             return to_rgb(ImageOps.exif_transpose(image))
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """``(width, height)`` of an image after it is turned by its EXIF orientation; reads the header alone."""
+    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (image.height, image.width) if turned else (image.width, image.height)
 
 
 def to_rgb(image: Image.Image) -> ByteArray:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from poseshift.batches import Batch, SourceBatch, TargetBatch
-from poseshift.data import augment
+from poseshift.data import augment, windows
 from poseshift.data.augment import AugmentConfig
 from poseshift.data.crops import Crops, Item
 from poseshift.draws import Draws, generator
@@ -42,10 +42,23 @@ class Share:
 
 
 class Order(Sampler[list[int]]):
-    """Endless row numbers: a new permutation for every pass over the data, cut into batches across its ends."""
+    """Endless row numbers: a new permutation for every pass over the data, cut into batches across its ends.
 
-    def __init__(self, rows: int, share: Share, *, seed: int, stream: str, start: int = 0) -> None:
+    Args:
+        rows: Of the data.
+        share: Of the global batch.
+        seed: Of the run.
+        stream: Another one has another order.
+        start: The first step.
+        units: ``rows`` numbers of what is fetched together, where the order is to keep to a few of them at a time
+            (:mod:`poseshift.data.windows`); None for an order that knows of none.
+    """
+
+    def __init__(
+        self, rows: int, share: Share, *, seed: int, stream: str, start: int = 0, units: IntArray | None = None
+    ) -> None:
         self.rows, self.share, self.seed, self.stream, self.start = rows, share, seed, stream, start
+        self.units = units
 
     def at(self, step: int) -> list[int]:
         """Rows of this process at ``step``."""
@@ -66,7 +79,9 @@ class Order(Sampler[list[int]]):
     def _permutation(self, epoch: int) -> IntArray:
         cached: tuple[int, IntArray] | None = getattr(self, "_cached", None)
         if cached is None or cached[0] != epoch:
-            cached = (epoch, generator(self.seed, f"order/{self.stream}", epoch).permutation(self.rows))
+            draws = generator(self.seed, f"order/{self.stream}", epoch)
+            order = draws.permutation(self.rows) if self.units is None else windows.permutation(draws, self.units)
+            cached = (epoch, order)
             self._cached = cached
         return cached[1]
 
@@ -159,7 +174,7 @@ class Batches:
     def _loader(self, crops: Crops, stream: str, start: int) -> DataLoader[Item]:
         return DataLoader(
             crops,
-            batch_sampler=Order(len(crops), self.share, seed=self.seed, stream=stream, start=start),
+            batch_sampler=Order(len(crops), self.share, seed=self.seed, stream=stream, start=start, units=crops.units),
             collate_fn=collate,
             num_workers=self.workers,
             multiprocessing_context="spawn" if self.workers else None,

@@ -273,6 +273,11 @@ class SleapImages:
                 f"image {self.key(index)!r} cannot be read from {where!r} ({reason}); replace the file"
             ) from error
 
+    def encoded(self, index: int) -> bytes | None:
+        """The file of image ``index``; None where a video or the label file holds it."""
+        source = self.sources[int(self.video[index])]
+        return source.files.encoded(int(self.position[index])) if source.kind == "images" else None
+
     def size(self, index: int) -> tuple[int, int]:
         """``(width, height)``; of embedded images by decoding them."""
         video, position = int(self.video[index]), int(self.position[index])

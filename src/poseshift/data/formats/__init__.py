@@ -33,6 +33,7 @@ from poseshift.data.formats import (
     lsp,
     lspet,
     mpii,
+    packed,
     quadrupeds,
     rhd,
     sleap,
@@ -115,6 +116,7 @@ FORMATS: dict[str, Format] = {
     "badja": badja,
     "figures": figures,
     "quadrupeds": quadrupeds,
+    "packed": packed,
 }
 
 

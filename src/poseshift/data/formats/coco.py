@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from poseshift.data import coco_rows
 from poseshift.data.boxes import SizedImages
 from poseshift.data.drafts import draft
 from poseshift.data.images import ImageFiles, missing_files
@@ -31,7 +32,7 @@ from poseshift.data.layouts import Layout
 from poseshift.data.skeletons import known_or_new
 from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError
-from poseshift.types import NOT_LABELLED, Annotations, FloatArray, IntArray, Skeleton
+from poseshift.types import Annotations, FloatArray, Skeleton
 
 SPLITS: tuple[str, ...] = ()
 LAYOUT = Layout(suffix=".json", file="labels.json")
@@ -90,17 +91,6 @@ def load(file: Path) -> dict[str, list[dict[str, Any]]]:
     return {key: content[key] for key in ("images", "annotations", "categories")}
 
 
-def _ids(rows: list[dict[str, Any]], key: str, what: str, file: Path) -> list[int | str]:
-    """``row[key]`` of every row, which must be a number or a text."""
-    values = [row.get(key) for row in rows]
-    if bad := [i for i, value in enumerate(values) if not isinstance(value, (int, str))]:
-        name = rows[bad[0]].get("id", f"number {bad[0]}")
-        raise FormatError(
-            f"{str(file)!r}: {what} {name!r} has {key!r} {values[bad[0]]!r}, expected a number; correct it"
-        )
-    return values  # type: ignore[return-value]
-
-
 def _skeleton(file: Path, categories: Sequence[dict[str, Any]]) -> Skeleton:
     """The skeleton that the categories in use share. Edges count from 1 as COCO's do, unless a 0 shows otherwise."""
     lists = [category.get("keypoints") or [] for category in categories]
@@ -123,91 +113,23 @@ def _skeleton(file: Path, categories: Sequence[dict[str, Any]]) -> Skeleton:
     return replace(skeleton, sigmas=tuple(float(s) for s in sigmas)) if sigmas else skeleton
 
 
-def _refuse(file: Path, rows: list[dict[str, Any]], bad: npt.ArrayLike, what: str) -> None:
-    """Raise where an annotation is ``bad`` (``N``), naming the first one."""
-    if numbers := np.flatnonzero(bad).tolist():
-        name = rows[numbers[0]].get("id")
-        raise FormatError(f"{str(file)!r}: annotation {name!r} {what} ({len(numbers)} annotations in all)")
-
-
-def _keypoints(file: Path, rows: list[dict[str, Any]], count: int) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
-    """``N×K×2`` coordinates and ``N×K`` visibility; the file may hold flat lists or lists of triples."""
-    lists = [row["keypoints"] for row in rows]
-    nested = isinstance(lists[0], list) and isinstance(next(iter(lists[0]), None), list)
-    lengths = np.array([len(values) if isinstance(values, list) else -1 for values in lists])
-    _refuse(file, rows, lengths != count * (1 if nested else 3), f"has not {count} keypoints of x, y, v; correct it")
-    try:
-        flat = np.array(lists, np.float64).reshape(len(rows), count, 3)
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"{str(file)!r}: 'keypoints' must be numbers x, y, v ({error}); correct the file") from error
-    visible = flat[..., 2]
-    _refuse(file, rows, ~np.isin(visible, (0, 1, 2)).all(axis=1), "has a visibility other than 0, 1, 2; correct it")
-    labelled = visible != NOT_LABELLED
-    infinite = ~np.isfinite(flat).all(axis=2) & labelled
-    _refuse(file, rows, infinite.any(axis=1), "has a labelled coordinate that is not finite; correct it or set v to 0")
-    points = np.where(labelled[..., None], flat[..., :2], 0).astype(np.float32)
-    return points, visible.astype(np.uint8)
-
-
-def _boxes(file: Path, rows: list[dict[str, Any]]) -> FloatArray:
-    """``N×4`` corners; NaN where there is no ``bbox``."""
-    empty = [np.nan] * 4
-    try:
-        xywh = np.array([row.get("bbox") or empty for row in rows], np.float64).reshape(len(rows), 4)
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"{str(file)!r}: 'bbox' must be x, y, width, height ({error}); correct the file") from error
-    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
-
-
-def _image_files(file: Path, rows: list[dict[str, Any]], folder: Path | None, allow_outside: bool) -> ImageFiles:
+def _image_files(file: Path, images: list[tuple[Any, Any]], folder: Path | None, allow_outside: bool) -> ImageFiles:
     """The files of all images, in the first candidate folder that has any of the first twenty."""
-    names = tuple(str(row.get("file_name") or "").replace("\\", "/") for row in rows)
+    names = tuple(str(name or "").replace("\\", "/") for _, name in images)
     if "" in names:
-        raise DataError(f"{str(file)!r}: image {rows[names.index('')].get('id')!r} has no file_name; correct the file")
+        raise DataError(f"{str(file)!r}: image {images[names.index('')][0]!r} has no file_name; correct the file")
     near = [file.parent, file.parent.parent] if file.parent.name == "annotations" else [file.parent]
     below = ("", "images", "data", token := file.stem.rpartition("_")[2], f"images/{token}")
     folders = [folder] if folder else [base / sub for sub in below for base in near]
-    images = ImageFiles(root=folders[0], paths=names, allow_outside=allow_outside)
+    found = ImageFiles(root=folders[0], paths=names, allow_outside=allow_outside)
     root = next((root for root in folders if len(missing_files(root, names[:20])) < len(names[:20])), None)
     if missing := missing_files(root or folders[0], names):
-        row, looked = rows[missing[0]], ", ".join(repr(str(tried)) for tried in ([root] if root else folders))
+        (name, path), looked = images[missing[0]], ", ".join(repr(str(t)) for t in ([root] if root else folders))
         raise DataError(
-            f"{str(file)!r}: {len(missing)} of {len(names)} images have no file, the first is image {row.get('id')!r}, "
-            f"{row['file_name']!r}; looked in {looked}; name the folder: coco:{file.name}@FOLDER"
+            f"{str(file)!r}: {len(missing)} of {len(names)} images have no file, the first is image {name!r}, "
+            f"{path!r}; looked in {looked}; name the folder: coco:{file.name}@FOLDER"
         )
-    return replace(images, root=root or folders[0])
-
-
-def _labelled(row: dict[str, Any]) -> bool:
-    """Whether an annotation has a keypoint with v > 0; keypoints of a wrong kind count, to be named later."""
-    values = row.get("keypoints", [])
-    if not isinstance(values, list) or not values:
-        return values not in (None, [])
-    return isinstance(values[0], list) or any(values[2::3])
-
-
-def _kept(rows: list[dict[str, Any]], labelled: bool) -> tuple[list[dict[str, Any]], str]:
-    """The annotations that are no crowd and, if asked for, have a labelled keypoint; a sentence about the others."""
-    single = [row for row in rows if not row.get("iscrowd")]
-    kept = [row for row in single if not labelled or _labelled(row)]
-    crowds, bare = len(rows) - len(single), len(single) - len(kept)
-    return kept, f"Left out: {crowds} crowds, {bare} instances without a labelled keypoint." if crowds or bare else ""
-
-
-def _image_index(file: Path, images: list[dict[str, Any]], rows: list[dict[str, Any]]) -> IntArray:
-    number = {key: i for i, key in enumerate(_ids(images, "id", "image", file))}
-    if len(number) != len(images):
-        raise FormatError(
-            f"{str(file)!r}: image ids repeat ({len(images)} images, {len(number)} ids); make them unique"
-        )
-    index = [number.get(key, -1) for key in _ids(rows, "image_id", "annotation", file)]
-    if -1 in index:
-        row = rows[index.index(-1)]
-        raise DataError(
-            f"{str(file)!r}: annotation {row.get('id')!r} is of image {row['image_id']!r}, which is not in 'images'; "
-            "add the image or drop the annotation"
-        )
-    return np.array(index, np.int64)
+    return replace(found, root=root or folders[0])
 
 
 def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:
@@ -224,37 +146,42 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False, la
         FormatError: The file is not COCO keypoints; the message names the annotation.
     """
     file, folder = _locate(path, split)
-    content = load(file)
-    rows, note = _kept(content["annotations"], labelled)
-    if not rows:
+    images, everything, listed = coco_rows.load(file, labelled=labelled)
+    rows, note = coco_rows.kept(everything, labelled)
+    if not len(rows):
         raise DataError(
             f"{str(file)!r} has no instance{' with a labelled keypoint' * labelled}. {note} Use images:FOLDER instead"
         )
-    by_id = {category.get("id"): category for category in content["categories"]}
-    used = _ids(rows, "category_id", "annotation", file)
-    if unknown := set(used) - set(by_id):
+    by_id = {category.get("id"): category for category in listed}
+    coco_rows.check_ids(file, rows.category_ids, "category_id", "annotation", rows.ids)
+    if unknown := set(rows.category_ids) - set(by_id):
         raise FormatError(
             f"{str(file)!r}: category {min(unknown, key=str)!r} is used but not listed; known are {list(by_id)}"
         )
-    categories = [by_id[key] for key in by_id if key in set(used)]
+    used = set(rows.category_ids)
+    categories = [category for key, category in by_id.items() if key in used]
     named = labelled or any(category.get("keypoints") for category in categories)
     skeleton = _skeleton(file, categories) if named else Skeleton(name="none", keypoints=())
-    told = rows if labelled else [{"keypoints": [0] * 3 * len(skeleton)}] * len(rows)
-    points, visible = _keypoints(file, told, len(skeleton))
+    points, visible = coco_rows.keypoints(rows, len(skeleton)) if labelled else _no_labels(len(rows), len(skeleton))
     if labelled and visible.max() == 1:
         note = f"{note} Visibility is 0 or 1 throughout: COCO's 1 means labelled but occluded.".strip()
+    names = {key: str(category.get("name")) for key, category in by_id.items()}
     return Annotations(
         name=file.stem,
-        images=_image_files(file, content["images"], folder, allow_outside),
-        image_index=_image_index(file, content["images"], rows),
+        images=_image_files(file, images, folder, allow_outside),
+        image_index=coco_rows.image_index(rows, [key for key, _ in images]),
         skeleton=skeleton,
         keypoints=points,
         visible=visible,
-        boxes=_boxes(file, rows),
-        groups=np.array([str(row.get("group", row["image_id"])) for row in rows]),
-        categories=np.array([str(by_id[key].get("name")) for key in used]),
+        boxes=coco_rows.boxes(rows),
+        groups=np.array(rows.groups),
+        categories=np.array([names[key] for key in rows.category_ids]),
         note=note,
     )
+
+
+def _no_labels(instances: int, keypoints: int) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
+    return np.zeros((instances, keypoints, 2), np.float32), np.zeros((instances, keypoints), np.uint8)
 
 
 def _document(annotations: Annotations) -> dict[str, Any]:

@@ -1,0 +1,227 @@
+"""Packed data, as ``poseshift pack`` writes it: Parquet shards of encoded images and a table of instances.
+
+``PATH`` is the folder, or a URL that fsspec understands: ``packed:data/train``, ``packed:s3://bucket/train``,
+``packed:https://host/train``. A URL may be kept on the local disk by fsspec's own means
+(``packed:simplecache::s3://bucket/train``). The layout stands in :mod:`poseshift.data.packed`.
+
+Annotations are those that were packed, bit by bit: coordinates, visibility, boxes, groups, categories, order, name and
+note. Images without an instance were not packed, so ``image_index`` counts those that are left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from poseshift.data import parquet
+from poseshift.data.images import leaves_root
+from poseshift.data.packed import CORNERS, INDEX, SCHEMA, TEXTS, Index, Keys, PackedImages, Split, keypoint_columns
+from poseshift.data.parquet import Root
+from poseshift.errors import DataError, FormatError, UsageError
+from poseshift.types import Annotations, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SPLITS: tuple[str, ...] = ()
+
+_IMAGE = ("path", "width", "height")
+
+
+def read_index(root: Root) -> Index:
+    """The index of packed data.
+
+    Raises:
+        UsageError: What a URL needs is not installed.
+        DataError: There is none, or it cannot be read.
+        FormatError: It is none, or of a newer version.
+    """
+    place = root.place(INDEX)
+    try:
+        index = Index.model_validate_json(root.read(INDEX))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, found = ".".join(map(str, first["loc"])), f"{first['msg']}, found {str(first['input'])[:80]!r}"
+        if first["type"] == "json_invalid":
+            raise FormatError(f"{place!r} is no JSON ({first['msg']}); fetch it again or pack the data again") from None
+        if where == "schema_version" and isinstance(first["input"], int):
+            raise FormatError(
+                f"{place!r} has schema {first['input']!r}, this version reads {SCHEMA}; install a newer poseshift"
+            ) from None
+        raise FormatError(
+            f"{place!r} is no index of packed data ({where or 'it'}: {' '.join(found.split())}); pack the data again"
+        ) from None
+    files = [note.file for split in index.splits.values() for note in (*split.shards, split.table)]
+    if outside := next((file for file in files if leaves_root(file) or not file), None):
+        raise FormatError(f"{place!r} names a file {outside!r} outside of its folder; pack the data again")
+    return index
+
+
+def _chosen(index: Index, root: Root, split: str | None) -> list[Split]:
+    """The splits to read: one, or all."""
+    if split is not None:
+        if split not in index.splits:
+            known = ", ".join(index.splits)
+            raise UsageError(f"packed: {root.path!r} has no split {split!r}; expected one of {known}")
+        return [index.splits[split]]
+    found = list(index.splits.values())
+    for other in found[1:]:
+        if (other.skeleton, other.reference_shift) != (found[0].skeleton, found[0].reference_shift):
+            raise DataError(
+                f"packed: the splits {', '.join(index.splits)} of {root.path!r} have different keypoints; choose one"
+            )
+    return found
+
+
+class _Columns:
+    """Arrays for all instances, filled a row group at a time: what is read is held once."""
+
+    def __init__(self, splits: list[Split], labelled: bool) -> None:
+        rows, points = sum(split.instances for split in splits), len(splits[0].skeleton)
+        names = keypoint_columns(splits[0].skeleton)
+        self.named = names if labelled else []
+        self.done = self.images = 0
+        self.image_index: IntArray = np.empty(rows, np.int64)
+        self.ids: IntArray = np.empty(rows, np.int64)
+        self.boxes: FloatArray = np.empty((rows, 4), np.float32)
+        make = np.empty if labelled else np.zeros
+        self.keypoints: FloatArray = make((rows, points, 2), np.float32)
+        self.visible: npt.NDArray[np.uint8] = make((rows, points), np.uint8)
+        self.texts: dict[str, list[npt.NDArray[np.str_]]] = {name: [] for name in TEXTS}
+        self.sizes: list[npt.NDArray[np.int32]] = []
+        self.paths: list[pa.Array] = []
+
+    @property
+    def wanted(self) -> list[str]:
+        """Names of the columns to read."""
+        return ["image", "id", *_IMAGE, *CORNERS, *TEXTS, *(name for names in self.named for name in names)]
+
+    def add(self, table: pa.Table, first_image: int, first_id: int) -> None:
+        """A row group, whose numbers of images and instances count from the given ones."""
+        rows = slice(self.done, self.done + len(table))
+        self.done = rows.stop
+        self.image_index[rows] = _numbers(table, "image")
+        self.image_index[rows] += first_image
+        self.ids[rows] = _numbers(table, "id")
+        self.ids[rows] += first_id
+        for column, name in enumerate(CORNERS):
+            self.boxes[rows, column] = _numbers(table, name)
+        for point, names in enumerate(self.named):
+            self.keypoints[rows, point, 0], self.keypoints[rows, point, 1] = (_numbers(table, n) for n in names[:2])
+            self.visible[rows, point] = _numbers(table, names[2])
+        for name, parts in self.texts.items():
+            column = table.column(name).combine_chunks()
+            parts.append(np.array(column.dictionary.to_pylist(), str)[_plain(column.indices)])
+        self._add_images(table, self.image_index[rows])
+
+    def _add_images(self, table: pa.Table, index: IntArray) -> None:
+        """Names and sizes of the images whose first instance is in this row group."""
+        starts = np.flatnonzero(np.diff(index, prepend=self.images - 1))
+        if len(starts) and not np.array_equal(index[starts], np.arange(self.images, self.images + len(starts))):
+            raise ValueError("its images are not numbered in order")
+        if not len(starts):
+            return
+        self.images += len(starts)
+        first = table.select(_IMAGE).take(starts)
+        self.paths.append(first.column("path").combine_chunks())
+        self.sizes.append(np.stack([_numbers(first, "width"), _numbers(first, "height")], axis=1))
+
+    def sort(self) -> None:
+        """Instances in the order of the data that was packed."""
+        rows = len(self.ids)
+        if np.array_equal(self.ids, np.arange(rows)):
+            return
+        order = np.argsort(self.ids, kind="stable")
+        if not np.array_equal(self.ids[order], np.arange(rows)):
+            raise ValueError("its instances are not numbered from 0 without a gap")
+        for name in ("image_index", "boxes", "keypoints", "visible"):
+            setattr(self, name, getattr(self, name)[order])
+        self.texts = {name: [np.concatenate(parts)[order]] for name, parts in self.texts.items()}
+
+
+def _plain(column: pa.Array) -> npt.NDArray[Any]:
+    """A column without nulls as numbers."""
+    if column.null_count:
+        raise ValueError("a column holds nulls")
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    return _plain(table.column(name).combine_chunks())
+
+
+def _keys(paths: list[pa.Array]) -> Keys:
+    """The texts of pyarrow's arrays, copied out of them."""
+    texts, ends, total = [], [], 0
+    for part in paths:
+        _, offsets, content = part.buffers()
+        borders = np.frombuffer(offsets, np.int32)[part.offset : part.offset + len(part) + 1].astype(np.int64)
+        texts.append(bytes(memoryview(content)[borders[0] : borders[-1]]) if content else b"")
+        ends.append(borders[1:] - borders[0] + total)
+        total += len(texts[-1])
+    return Keys(text=b"".join(texts), ends=np.concatenate(ends))
+
+
+def _fill(columns: _Columns, root: Root, splits: list[Split]) -> None:
+    """Reads the tables of all splits, a row group at a time. Raises :class:`FormatError` where they do not fit."""
+    images = instances = 0
+    for split in splits:
+        metadata = parquet.footer(root, split.table)
+        try:
+            for group in range(len(split.table.rows)):
+                table = parquet.read_group(root, split.table, metadata, group, columns.wanted, TEXTS)
+                columns.add(table, images, instances)
+            images, instances = images + split.images, instances + split.instances
+            if columns.images != images:
+                raise ValueError(f"it has {columns.images} images, the index {images}")
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            found = " ".join(str(error).split())
+            raise FormatError(
+                f"{root.place(split.table.file)!r} is no table of instances ({found}); pack the data again"
+            ) from error
+    try:
+        columns.sort()
+    except ValueError as error:
+        raise FormatError(f"{root.path!r} is not whole ({error}); pack the data again") from error
+
+
+def read(path: str, *, split: str | None = None, labelled: bool = True) -> Annotations:
+    """Read packed data; no shard is opened before an image is read.
+
+    Args:
+        path: A folder or a URL, see above.
+        split: One of those that were packed; None for all.
+        labelled: Without it the columns of coordinates and visibility are not read, and no keypoint is labelled.
+
+    Raises:
+        UsageError: An unknown split, or pyarrow or what a URL needs is not installed.
+        DataError: A file is missing or cannot be read.
+        FormatError: A file is not what was packed.
+    """
+    parquet.pyarrow_module()
+    root = Root(path)
+    splits = _chosen(read_index(root), root, split)
+    columns = _Columns(splits, labelled)
+    _fill(columns, root, splits)
+    images = PackedImages(
+        root=root,
+        shards=tuple(shard for one in splits for shard in one.shards),
+        keys=_keys(columns.paths),
+        sizes=np.concatenate(columns.sizes),
+    )
+    return Annotations(
+        name=splits[0].name,
+        images=images,
+        image_index=columns.image_index,
+        skeleton=splits[0].skeleton,
+        keypoints=columns.keypoints,
+        visible=columns.visible,
+        boxes=columns.boxes,
+        groups=np.concatenate(columns.texts["group"]),
+        categories=np.concatenate(columns.texts["category"]),
+        note=" ".join(dict.fromkeys(one.note for one in splits if one.note)),
+        reference_shift=splits[0].reference_shift,
+    )
