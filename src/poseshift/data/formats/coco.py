@@ -32,7 +32,7 @@ from poseshift.data.layouts import Layout
 from poseshift.data.skeletons import known_or_new
 from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError
-from poseshift.types import Annotations, FloatArray, Skeleton
+from poseshift.types import NOT_LABELLED, Annotations, FloatArray, Skeleton
 
 SPLITS: tuple[str, ...] = ()
 LAYOUT = Layout(suffix=".json", file="labels.json")

@@ -1,9 +1,8 @@
-"""The command line: parse, call, turn our errors into one line and an exit code. Imports torch only when it must."""
+"""Commands that make a run, or read one."""
 
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 import sys
 from pathlib import Path
@@ -11,45 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from poseshift.errors import DataError, PoseshiftError, UsageError
-from poseshift.version import __version__
-
-app = typer.Typer(
-    name="poseshift",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    help="Adapt a 2D pose model from labelled synthetic images to unlabelled real ones.\n\n"
-    "Example: poseshift demo --out runs/demo",
-)
-
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration; may be repeated."),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Which = Annotated[str, typer.Option("--checkpoint", help="best (by the run's selection rule), last, or a step.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("lightning_fabric", "httpx", "fsspec"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
-        app()
-    except PoseshiftError as error:
-        print(f"poseshift: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        print(f"poseshift: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(DataError.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+from poseshift.cli.options import AsJson, Device, Quiet, Set, Which
+from poseshift.errors import UsageError
 
 
 def _command() -> str:
@@ -64,14 +26,6 @@ def _which(text: str) -> Any:
     return int(text)
 
 
-@app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
-        print(__version__)
-        raise typer.Exit
-
-
-@app.command()
 def adapt(
     out: Annotated[Path, typer.Option(help="Folder for the runs (style, source, adapt).")],
     source: Annotated[str | None, typer.Option(help="Labelled images, FORMAT:PATH.")] = None,
@@ -96,7 +50,6 @@ def adapt(
     print(f"next: poseshift predict {run.path} IMAGES --out predictions.json")
 
 
-@app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="A run configuration (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name of the configuration>.")] = None,
@@ -117,7 +70,6 @@ def train(
     print(f"finished: {run.path}")
 
 
-@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     data: Annotated[str, typer.Option(help="Labelled images, FORMAT:PATH.")],
@@ -157,7 +109,6 @@ def evaluate(
         print(result_text(result))
 
 
-@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     inputs: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
@@ -192,7 +143,6 @@ def predict(
     print(f"{len(instances)} instances: {out}")
 
 
-@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
@@ -209,88 +159,6 @@ def report(
     print(run_report(runs, out, data=data, split=split, device=device))
 
 
-@app.command()
-def check(
-    data: Annotated[str, typer.Argument(help="FORMAT:PATH.")],
-    split: Annotated[str | None, typer.Option(help="Split of that format.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails and overlays.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Read everything of a data set and say what one must know before training with it.
-
-    Example: poseshift check coco:rendered/train.json --html check.html
-    """
-    from poseshift.apps import check as checks
-    from poseshift.engine.progress import bar
-
-    with bar("check") as advance:
-        checked = checks.check(data, split=split, advance=advance)
-    print(json.dumps(checked.facts, indent=1) if as_json else checks.text(checked))
-    if html is not None:
-        print(f"page: {checks.write_page(checked, html)}", file=sys.stderr if as_json else sys.stdout)
-
-
-@app.command()
-def convert(
-    source: Annotated[str, typer.Argument(help="Labelled images, FORMAT:PATH.")],
-    target: Annotated[
-        str, typer.Argument(help="New folder or file, as coco, deeplabcut, lightning_pose, sleap or yolo_pose:PATH.")
-    ],
-    split: Annotated[str | None, typer.Option(help="Split of the source's format.")] = None,
-    images: Annotated[
-        str,
-        typer.Option(help="copy or link (hard) files beside the labels, frames as PNG; keep: leave files in place."),
-    ] = "copy",
-) -> None:
-    """Convert labels to another format, with images that they can refer to; say what the format cannot hold.
-
-    Example: poseshift convert sleap:labels.slp coco:converted
-    """
-    from poseshift.apps.convert import convert as run_convert
-    from poseshift.engine.progress import bar
-
-    with bar("convert") as advance:
-        done = run_convert(source, target, split=split, images=images, advance=advance)
-    print(f"{done.instances} instances in {done.images} images: {done.data}")
-    for change, what in (("lost", done.lost), ("added", done.added)):
-        if what:
-            print(f"{change}: {', '.join(what)}")
-
-
-@app.command()
-def pack(
-    data: Annotated[str, typer.Argument(help="FORMAT:PATH.")],
-    out: Annotated[Path, typer.Argument(help="A new folder.")],
-    split: Annotated[list[str] | None, typer.Option(help="Split of that format; may be repeated.")] = None,
-    shard_size: Annotated[int, typer.Option(help="Encoded images in a shard, MiB.")] = 256,
-    image_side: Annotated[int | None, typer.Option(help="Scale images down to this longer side, pixels.")] = None,
-    quality: Annotated[
-        int | None, typer.Option(help="JPEG quality of images that are scaled or no files; default: PNG.")
-    ] = None,
-) -> None:
-    """Pack a data set into Parquet shards with encoded images; files are kept as they are.
-
-    Example: poseshift pack coco:rendered/train.json packed/train
-    """
-    from poseshift.apps.pack import pack as run_pack
-    from poseshift.engine.progress import bar
-
-    with bar("pack") as advance:
-        packed = run_pack(
-            *(data, out),
-            splits=split or (),
-            shard_mib=shard_size,
-            image_side=image_side,
-            quality=quality,
-            advance=advance,
-        )
-    if packed.unreadable:
-        print(f"{len(packed.unreadable)} images cannot be read; training passes over them:", file=sys.stderr)
-        print(*(f"  {line}" for line in packed.unreadable[:5]), sep="\n", file=sys.stderr)
-    print(f"{packed.line}\nnext: poseshift check packed:{packed.path}")
-
-
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for runs, report and summary.")] = Path("runs/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="In under 90 s: shows that it works, not how well.")] = False,
@@ -313,7 +181,6 @@ def demo(
     print(f"report: {found.report}\nsummary: {out / 'summary.json'}\n{found.summary['seconds']:.0f} s")
 
 
-@app.command()
 def info(
     run: Annotated[Path | None, typer.Argument(help="A run folder; without it, this installation.")] = None,
     as_json: AsJson = False,
