@@ -43,8 +43,13 @@ def writers() -> list[tuple[str, str]]:
         (name, function)
         for name in names
         for function, value in vars(miniature(name)).items()
-        if function.startswith("write") and list(inspect.signature(value).parameters) == ["root"]
+        if function.startswith("write") and _wants_only_a_root(value)
     ]
+
+
+def _wants_only_a_root(function: object) -> bool:
+    root, *others = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
+    return root.name == "root" and all(other.default is not other.empty for other in others)
 
 
 def damaged(content: bytes, draw: random.Random) -> tuple[bytes, str]:
