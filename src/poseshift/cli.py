@@ -243,6 +243,51 @@ def check(
 
 
 @app.command()
+def doctor(
+    source: Annotated[str | None, typer.Option(help="Labelled images, FORMAT:PATH.")] = None,
+    target: Annotated[str | None, typer.Option(help="Unlabelled images, FORMAT:PATH.")] = None,
+    source_split: Annotated[str | None, typer.Option(help="Split of the source's format.")] = None,
+    target_split: Annotated[str | None, typer.Option(help="Split of the target's format.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe file instead of the preset.")] = None,
+    preset: Annotated[str, typer.Option(help="As for adapt: what would be trained.")] = "adapt",
+    set_: Set = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Backbone weights (.safetensors) to measure the gap with; else a descriptor.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="Their timm net; default as configured.")] = None,
+    images: Annotated[int, typer.Option(help="Decode at most so many images of each domain.")] = 400,
+    seed: Annotated[int, typer.Option(help="Of the choice of images.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures of both domains.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say before training what is likely to hurt an adaptation, and what to do about it.
+
+    Example: poseshift doctor --source coco:rendered/train.json --target images:photos --html doctor.html
+    """
+    from poseshift.apps import doctor as doctors
+    from poseshift.engine.progress import bar
+
+    with bar("doctor") as advance:
+        found = doctors.examine(
+            source,
+            target,
+            source_split=source_split,
+            target_split=target_split,
+            recipe=recipe,
+            preset=preset,
+            overrides=set_ or (),
+            backbone=backbone,
+            weights=weights,
+            images=images,
+            seed=seed,
+            advance=advance,
+        )
+    print(json.dumps(doctors.facts(found), indent=1, allow_nan=False) if as_json else doctors.text(found))
+    if html is not None:
+        print(f"page: {doctors.write_page(found, html)}", file=sys.stderr if as_json else sys.stdout)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for runs, report and summary.")] = Path("runs/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="In under 90 s: shows that it works, not how well.")] = False,

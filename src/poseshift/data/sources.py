@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from poseshift.data import formats, skeletons
+from poseshift.data.skeletons import KeypointMap
 from poseshift.errors import DataError
 from poseshift.types import Annotations, Skeleton
 
@@ -30,21 +31,34 @@ def read(spec: str, *, split: str | None = None, limit: int | None = None, label
     return annotations
 
 
+def skeleton_map(source: Skeleton, wanted: Skeleton, mapping: Mapping[str, str], *, origin: str) -> KeypointMap:
+    """Which keypoint of ``source`` each one of ``wanted`` is.
+
+    Raises:
+        DataError: No keypoint has a partner, one has several; or the numbers of keypoints differ, some have no
+            partner, and no mapping was given.
+    """
+    if source.keypoints == wanted.keypoints:
+        return KeypointMap(source=source, target=wanted, index=tuple(range(len(wanted))))
+    found = skeletons.map_keypoints(source, wanted, mapping)
+    if found.missing and not mapping and len(wanted) != len(source):
+        raise DataError(
+            f"{origin}: {len(source)} keypoints {list(source.keypoints)}, "
+            f"expected {len(wanted)} {list(wanted.keypoints)}; without a partner: {list(found.missing)}; "
+            "give `mapping: {target_name: source_name}`"
+        )
+    return found
+
+
 def to_skeleton(annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, str], *, origin: str) -> Annotations:
     """Labelled annotations in another skeleton, by name; logs what has no partner.
 
     Raises:
-        DataError: The numbers of keypoints differ, some have no partner, and no mapping was given.
+        DataError: See :func:`skeleton_map`.
     """
     if annotations.skeleton.keypoints == wanted.keypoints:
         return annotations
-    found = skeletons.map_keypoints(annotations.skeleton, wanted, mapping)
-    if found.missing and not mapping and len(wanted) != len(annotations.skeleton):
-        raise DataError(
-            f"{origin}: {len(annotations.skeleton)} keypoints {list(annotations.skeleton.keypoints)}, "
-            f"expected {len(wanted)} {list(wanted.keypoints)}; without a partner: {list(found.missing)}; "
-            "give `mapping: {target_name: source_name}`"
-        )
+    found = skeleton_map(annotations.skeleton, wanted, mapping, origin=origin)
     if found.missing:
         log.warning("%s: no partner for %s; they are never labelled", origin, ", ".join(found.missing))
     return skeletons.apply(annotations, found)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from poseshift.data.skeletons.animals import ANIMAL14, ANIMAL18, ANIMALPOSE20, AP10K17, BADJA20
 from poseshift.data.skeletons.hands import HAND21
-from poseshift.data.skeletons.mapping import KeypointMap, apply, map_keypoints
+from poseshift.data.skeletons.mapping import KeypointMap, Matches, apply, map_keypoints, match, nearest
 from poseshift.data.skeletons.names import from_names, split_name
 from poseshift.data.skeletons.people import COCO17, HUMAN16, LSP, MPII16
 from poseshift.types import Skeleton
@@ -28,10 +28,13 @@ __all__ = [
     "MPII16",
     "SKELETONS",
     "KeypointMap",
+    "Matches",
     "apply",
     "from_names",
     "known_or_new",
     "map_keypoints",
+    "match",
+    "nearest",
     "split_name",
 ]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,6 +85,43 @@ def _from_overrides(source: Skeleton, target: Skeleton, overrides: Mapping[str, 
     return index
 
 
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """What names alone say of two skeletons, all as indices of keypoints.
+
+    Attributes:
+        partner: Target to source (-1 where an override wants none); a target keypoint without a partner is left out.
+        how: Target to ``mapping`` (an override), ``name`` (equal names) or ``synonym``.
+        several: Target to the source keypoints that it could be equally well.
+    """
+
+    partner: Mapping[int, int]
+    how: Mapping[int, str]
+    several: Mapping[int, tuple[int, ...]]
+
+
+def match(source: Skeleton, target: Skeleton, overrides: Mapping[str, str] | None = None) -> Matches:
+    """Match keypoints by name, as :func:`map_keypoints` does, whatever may be missing or unclear.
+
+    Raises:
+        UsageError: An override names no keypoint, or gives one source keypoint to two targets.
+    """
+    index = _from_overrides(source, target, overrides or {})
+    how, several = dict.fromkeys(index, "mapping"), dict[int, tuple[int, ...]]()
+    names = [_canonical(keypoint) for keypoint in source.keypoints]
+    for rule, same in (("name", lambda a, b: a == b), ("synonym", _alike)):
+        for number, keypoint in enumerate(target.keypoints):
+            if number in index or number in several:
+                continue
+            wanted, used = _canonical(keypoint), set(index.values())
+            found = [i for i, name in enumerate(names) if i not in used and same(wanted, name)]
+            if len(found) > 1:
+                several[number] = tuple(found)
+            elif found:
+                index[number], how[number] = found[0], rule
+    return Matches(partner=index, how=how, several=several)
+
+
 def map_keypoints(source: Skeleton, target: Skeleton, overrides: Mapping[str, str] | None = None) -> KeypointMap:
     """Match keypoints by name.
 
@@ -99,23 +137,29 @@ def map_keypoints(source: Skeleton, target: Skeleton, overrides: Mapping[str, st
         UsageError: An override names no keypoint, or gives one source keypoint to two targets.
         DataError: No keypoint has a partner, or a target keypoint has several equally good ones.
     """
-    index = _from_overrides(source, target, overrides or {})
-    names = [_canonical(keypoint) for keypoint in source.keypoints]
-    for same in (lambda a, b: a == b, _alike):
-        for number, keypoint in enumerate(target.keypoints):
-            if number in index:
-                continue
-            wanted, used = _canonical(keypoint), set(index.values())
-            found = [i for i, name in enumerate(names) if i not in used and same(wanted, name)]
-            if len(found) > 1:
-                several = [source.keypoints[i] for i in found]
-                raise DataError(f"keypoint {keypoint!r} could be any of {several}: {_lists(source, target)}")
-            if found:
-                index[number] = found[0]
-    result = KeypointMap(source=source, target=target, index=tuple(index.get(i, -1) for i in range(len(target))))
+    found = match(source, target, overrides)
+    for number, several in found.several.items():
+        names = [source.keypoints[i] for i in several]
+        raise DataError(f"keypoint {target.keypoints[number]!r} could be any of {names}: {_lists(source, target)}")
+    result = KeypointMap(
+        source=source, target=target, index=tuple(found.partner.get(i, -1) for i in range(len(target)))
+    )
     if all(i < 0 for i in result.index):
         raise DataError(f"no keypoint of the two skeletons has the same name: {_lists(source, target)}")
     return result
+
+
+def nearest(keypoint: str, names: Iterable[str]) -> str | None:
+    """The name that is spelt most like ``keypoint`` on the same side and end of the body; None where none is alike.
+
+    ``leftear`` is alike to ``left_ear``, though the map does not read a side in it.
+    """
+    wanted = _canonical(keypoint)
+    told = {name: _canonical(name) for name in names}
+    same = [name for name, words in told.items() if "".join(words) == "".join(wanted)]
+    parts = {words[2]: name for name, words in told.items() if words[:2] == wanted[:2]}
+    found = [parts[part] for part in difflib.get_close_matches(wanted[2], parts, n=1)]
+    return next(iter(same + found), None)
 
 
 def apply(annotations: Annotations, mapping: KeypointMap) -> Annotations:
