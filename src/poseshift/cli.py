@@ -233,8 +233,11 @@ def check(
     Example: poseshift check coco:rendered/train.json --html check.html
     """
     from poseshift.apps import check as checks
+    from poseshift.apps import pages
     from poseshift.engine.progress import bar
 
+    if html is not None:
+        pages.refuse_folder(html)
     with bar("check") as advance:
         checked = checks.check(data, split=split, advance=advance)
     print(json.dumps(checked.facts, indent=1) if as_json else checks.text(checked))
@@ -265,8 +268,11 @@ def doctor(
     Example: poseshift doctor --source coco:rendered/train.json --target images:photos --html doctor.html
     """
     from poseshift.apps import doctor as doctors
+    from poseshift.apps import pages
     from poseshift.engine.progress import bar
 
+    if html is not None:
+        pages.refuse_folder(html)
     with bar("doctor") as advance:
         found = doctors.examine(
             source,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from poseshift.apps.doctor import thresholds
 from poseshift.apps.doctor.examination import Examination
 from poseshift.apps.doctor.lines import Line, both, line, names, percent
@@ -81,8 +83,10 @@ def one_sided(found: Examination) -> Iterator[Line]:
 
 
 def stiff(found: Examination) -> Iterator[Line]:
-    """A source with one pose."""
-    variety = found.poses.variety
-    if variety is not None and variety < thresholds.STIFF:
-        text = f"the source's poses hardly vary: keypoints lie {percent(variety)} of the body's size from the mean pose"
-        yield line("stiff", "hurts", text, "render more poses")
+    """A source whose keypoints are always at the same places."""
+    away = np.sqrt(np.square(found.poses.spread).sum(1))
+    away = away[np.isfinite(away)]
+    if len(away) and float(np.median(away)) < thresholds.STIFF:
+        text = f"the source's keypoints are always at the same places: {percent(float(np.median(away)))} of the crop's "
+        text += "side from their mean"
+        yield line("stiff", "hurts", text, "render more poses, views and sizes")

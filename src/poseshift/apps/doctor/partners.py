@@ -136,4 +136,6 @@ def _suggestion(
     blank = "SOURCE_NAME" if empty else ""
     whole = {**mapping, **{name: guesses.get(name, blank) for name in missing}}
     text = yaml.safe_dump(whole, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
-    return f"--set {shlex.quote(f'{PLACE}={text}')}"
+    value = f"{PLACE}={text}"
+    plain = not set(value) & set('"$`\\!')  # '' stays readable within double quotes
+    return "--set " + (f'"{value}"' if plain else shlex.quote(value))

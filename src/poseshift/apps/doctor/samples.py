@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from poseshift.data.boxes import BoxMode
 from poseshift.data.crops import CropConfig, Crops, resolve
@@ -13,6 +14,8 @@ from poseshift.data.images import padded_crop
 from poseshift.draws import generator
 from poseshift.errors import DataError
 from poseshift.types import Annotations, ByteArray, FloatArray, IntArray
+
+Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +28,8 @@ class Sample:
         rows: ``n`` rows of the annotations.
         regions: ``n×4`` squares in image pixels, the canonical frames.
         crops: ``n×S×S×3``, what evaluation sees of each instance.
-        windows: ``n×4`` whole pixels ``x0 y0 x1 y1`` of the crop that show the image; what lies outside is black.
+        windows: ``n×4`` whole pixels ``x0 y0 x1 y1`` of the crop that show nothing but the image.
+        shown: ``n`` shares of the crop that lie inside the image; the rest is black.
         sizes: ``n×2`` width and height of the images.
         unreadable: Name and reason of each image that did not decode.
     """
@@ -36,6 +40,7 @@ class Sample:
     regions: FloatArray
     crops: ByteArray
     windows: IntArray
+    shown: FloatArray
     sizes: FloatArray
     unreadable: dict[str, str]
 
@@ -51,13 +56,6 @@ class Sample:
     def groups(self) -> IntArray:
         """``n`` numbers: which instances belong together (a video, an animal, an image)."""
         return np.unique(self.annotations.groups[self.rows], return_inverse=True)[1].astype(np.int64)
-
-    @property
-    def shown(self) -> FloatArray:
-        """``n`` shares of the crop that show the image."""
-        extent = (self.windows[:, 2:] - self.windows[:, :2]).astype(np.float32)
-        share: FloatArray = extent.prod(1) / self.crops.shape[1] ** 2
-        return share
 
     def pixels(self, number: int) -> ByteArray:
         """The part of crop ``number`` that shows the image, ``h×w×3``."""
@@ -94,7 +92,7 @@ def draw(
     cut = Crops(annotations.select(chosen), config.model_copy(update={"boxes": mode}), size=size)
     kept: list[int] = []
     crops: list[ByteArray] = []
-    windows: list[IntArray] = []
+    windows: list[tuple[IntArray, float]] = []
     sizes: list[tuple[int, int]] = []
     unreadable: dict[str, str] = {}
     for number, row in enumerate(chosen.tolist()):
@@ -117,16 +115,24 @@ def draw(
         rows=chosen[kept].astype(np.int64),
         regions=cut.regions[kept],
         crops=np.stack(crops),
-        windows=np.stack(windows),
+        windows=np.stack([window for window, _ in windows]),
+        shown=np.array([share for _, share in windows], np.float32),
         sizes=np.array(sizes, np.float32),
         unreadable=unreadable,
     )
 
 
-def _window(matrix: np.ndarray[tuple[int, ...], np.dtype[np.float64]], size: tuple[int, int], side: int) -> IntArray:
-    """Pixels of a crop that lie wholly inside the image of ``(width, height)``; at least one."""
-    corners = np.array([[-0.5, size[0] - 0.5], [-0.5, size[1] - 0.5]])
-    edges = corners * np.array([[matrix[0, 0]], [matrix[1, 1]]]) + matrix[:2, 2:] + 0.5
-    low = np.clip(np.ceil(edges[:, 0] - 1e-6), 0, side - 1)
-    high = np.clip(np.floor(edges[:, 1] + 1e-6), low + 1, side)
-    return np.concatenate([low, high]).astype(np.int64)
+def _window(matrix: Matrix, size: tuple[int, int], side: int) -> tuple[IntArray, float]:
+    """Pixels of a crop that show an image of ``(width, height)`` alone (at least one), and its share of the crop.
+
+    Resizing blends the image's border with the black beside it: over a pixel, or over half of an enlarged one.
+    """
+    zoom = np.array([matrix[0, 0], matrix[1, 1]])
+    edges = np.array([[-0.5, size[0] - 0.5], [-0.5, size[1] - 0.5]]) * zoom[:, None] + matrix[:2, 2:] + 0.5
+    inside = np.clip(edges, 0, side)
+    rim = np.ceil(np.maximum(1.0, zoom / 2))
+    low = np.where(edges[:, 0] > 1e-6, np.ceil(inside[:, 0] - 1e-6) + rim, 0)
+    high = np.where(edges[:, 1] < side - 1e-6, np.floor(inside[:, 1] + 1e-6) - rim, side)
+    low = np.clip(low, 0, side - 1)
+    window = np.concatenate([low, np.clip(high, low + 1, side)]).astype(np.int64)
+    return window, float(np.prod(inside[:, 1] - inside[:, 0]) / side**2)

@@ -14,6 +14,7 @@ from poseshift.apps.doctor.crop_rules import (
     partly_boxed,
     size,
     small_crops,
+    small_subjects,
     unknown_size,
 )
 from poseshift.apps.doctor.data_rules import (
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     partly_boxed,
     cut_apart,
     size,
+    small_subjects,
     bars,
     small_crops,
     rarely_labelled,
