@@ -108,6 +108,15 @@ EXECUTED: dict[str, Miniature] = {
     "poseshift convert coco:labelled.json lightning_pose:CollectedData.csv --images keep": Miniature(
         creates=("CollectedData.csv",)
     ),
+    "poseshift doctor --source coco:rendered/train.json --target images:photos --html doctor.html": Miniature(
+        add=("--set", "common.input_size=64"), creates=("doctor.html",)
+    ),
+    "poseshift doctor --source coco:rendered/train.json --target images:photos --weights mobilenetv2.safetensors": (
+        Miniature(add=("--set", "common.input_size=64"))
+    ),
+    "poseshift doctor --recipe recipes/daml/figures-middle.yaml --json": Miniature(
+        replace={RECIPE.format("figures-middle"): str(ROOT / RECIPE.format("figures-middle"))}, add=("--images", "20")
+    ),
     "poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source": Miniature(
         add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/source/manifest.json",)
     ),

@@ -20,6 +20,8 @@ from poseshift.data.skeletons import (
     from_names,
     known_or_new,
     map_keypoints,
+    match,
+    nearest,
 )
 from poseshift.data.skeletons.animals import ANIMAL18, AP10K17, BADJA20
 from poseshift.errors import DataError, UsageError
@@ -268,3 +270,29 @@ def test_animal18_is_the_published_order_with_the_fields_groups() -> None:
     assert AP10K17.sigmas is not None
     for left, right in AP10K17.flip_pairs:
         assert AP10K17.sigmas[left] == AP10K17.sigmas[right]
+
+
+def test_matches_go_on_where_a_name_is_unclear_or_missing() -> None:
+    source = from_names("s", ["L_Paw", "left_paw", "head", "tail"])
+    found = match(source, from_names("t", ["left paw", "head_top", "Tail", "beak"]), {})
+    assert dict(found.partner) == {1: 2, 2: 3}
+    assert dict(found.how) == {1: "synonym", 2: "name"}
+    assert dict(found.several) == {0: (0, 1)}
+    given = match(source, from_names("t", ["left paw", "beak"]), {"left paw": "left_paw", "beak": ""})
+    assert dict(given.partner) == {0: 1, 1: -1}
+    assert set(given.how.values()) == {"mapping"}
+
+
+@pytest.mark.parametrize(
+    ("keypoint", "expected"),
+    [
+        ("tail_base", "tail_bas"),
+        ("leftear", "left_ear"),
+        ("L_HindPaw", "left_back_pow"),
+        ("right_ear", None),
+        ("left_front_paw", None),
+        ("withers", None),
+    ],
+)
+def test_the_nearest_name_is_on_the_same_side_and_end(keypoint: str, expected: str | None) -> None:
+    assert nearest(keypoint, ["left_ear", "tail_bas", "left_back_pow", "neck"]) == expected

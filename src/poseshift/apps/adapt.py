@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from poseshift.apps import recipes
+from poseshift.apps.recipes import Recipe
 from poseshift.engine.run import Run
 from poseshift.errors import UsageError
 
@@ -44,6 +45,29 @@ def adapt(
     Raises:
         ConfigError, DataError: Something does not fit; one line says what.
     """
+    chosen = planned(source, target, recipe=recipe, preset=preset, overrides=overrides)
+    result: Run | None = None
+    for _, run in recipes.train_stages(chosen, Path(out), command=command, quiet=quiet):
+        result = run
+    if result is None:
+        raise AssertionError("a recipe has at least one stage")
+    return result
+
+
+def planned(
+    source: str | None = None,
+    target: str | None = None,
+    *,
+    recipe: str | Path | None = None,
+    preset: str = DEFAULT,
+    overrides: Sequence[str] = (),
+) -> Recipe:
+    """The stages that :func:`adapt` trains for the same arguments.
+
+    Raises:
+        ConfigError: The recipe, the preset or an override does not fit.
+        UsageError: No source or no target is named.
+    """
     chosen = recipes.load(Path(recipe)) if recipe is not None else recipes.preset(preset)
     named = {role: spec for role, spec in (("source", source), ("target", target)) if spec is not None}
     common = {role: _data(spec, chosen.common.get(role)) for role, spec in named.items()}
@@ -51,12 +75,7 @@ def adapt(
     for role in ("source", "target"):
         if not any(role in settings for settings in (chosen.common, *chosen.stages.values())):
             raise UsageError(f"{role}: neither the command nor the recipe names it; give --{role} FORMAT:PATH")
-    result: Run | None = None
-    for _, run in recipes.train_stages(chosen, Path(out), command=command, quiet=quiet):
-        result = run
-    if result is None:
-        raise AssertionError("a recipe has at least one stage")
-    return result
+    return chosen
 
 
 def _data(spec: str, recipes_own: Mapping[str, Any] | None) -> dict[str, Any]:

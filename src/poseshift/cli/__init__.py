@@ -53,7 +53,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 for command in (
     *(runs.adapt, runs.train, runs.evaluate, runs.predict, runs.report),
-    *(data.check, data.convert, data.pack),
+    *(data.check, data.doctor, data.convert, data.pack),
     *(runs.demo, runs.info),
 ):
     app.command()(command)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from poseshift.cli.options import AsJson
+from poseshift.cli.options import AsJson, Set
 
 
 def check(
@@ -23,13 +23,63 @@ def check(
     Example: poseshift check coco:rendered/train.json --html check.html
     """
     from poseshift.apps import check as checks
+    from poseshift.apps import pages
     from poseshift.engine.progress import bar
 
+    if html is not None:
+        pages.refuse_folder(html)
     with bar("check") as advance:
         checked = checks.check(data, split=split, advance=advance)
     print(json.dumps(checked.facts, indent=1) if as_json else checks.text(checked))
     if html is not None:
         print(f"page: {checks.write_page(checked, html)}", file=sys.stderr if as_json else sys.stdout)
+
+
+def doctor(
+    source: Annotated[str | None, typer.Option(help="Labelled images, FORMAT:PATH.")] = None,
+    target: Annotated[str | None, typer.Option(help="Unlabelled images, FORMAT:PATH.")] = None,
+    source_split: Annotated[str | None, typer.Option(help="Split of the source's format.")] = None,
+    target_split: Annotated[str | None, typer.Option(help="Split of the target's format.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe file instead of the preset.")] = None,
+    preset: Annotated[str, typer.Option(help="As for adapt: what would be trained.")] = "adapt",
+    set_: Set = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Backbone weights (.safetensors) to measure the gap with; else a descriptor.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="Their timm net; default as configured.")] = None,
+    images: Annotated[int, typer.Option(help="Decode at most so many images of each domain.")] = 400,
+    seed: Annotated[int, typer.Option(help="Of the choice of images.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures of both domains.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say before training what is likely to hurt an adaptation, and what to do about it.
+
+    Example: poseshift doctor --source coco:rendered/train.json --target images:photos --html doctor.html
+    """
+    from poseshift.apps import doctor as doctors
+    from poseshift.apps import pages
+    from poseshift.engine.progress import bar
+
+    if html is not None:
+        pages.refuse_folder(html)
+    with bar("doctor") as advance:
+        found = doctors.examine(
+            source,
+            target,
+            source_split=source_split,
+            target_split=target_split,
+            recipe=recipe,
+            preset=preset,
+            overrides=set_ or (),
+            backbone=backbone,
+            weights=weights,
+            images=images,
+            seed=seed,
+            advance=advance,
+        )
+    print(json.dumps(doctors.facts(found), indent=1, allow_nan=False) if as_json else doctors.text(found))
+    if html is not None:
+        print(f"page: {doctors.write_page(found, html)}", file=sys.stderr if as_json else sys.stdout)
 
 
 def convert(

@@ -53,24 +53,33 @@ def read(
     return annotations
 
 
-def match(
-    annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, Partner], *, origin: str
+def skeleton_map(
+    source: Skeleton, wanted: Skeleton, mapping: Mapping[str, Partner], *, origin: str
 ) -> KeypointMap | None:
-    """How labelled annotations come into another skeleton, None where the keypoints are the same; logs what is missing.
+    """What each keypoint of ``wanted`` is made of; None where the keypoints are the same.
 
     Raises:
-        DataError: The numbers of keypoints differ, some have no partner, and no mapping was given.
+        DataError: No keypoint has a partner, one has several; or the numbers of keypoints differ, some have no
+            partner, and no mapping was given.
     """
-    if annotations.skeleton.keypoints == wanted.keypoints:
+    if source.keypoints == wanted.keypoints:
         return None
-    found = skeletons.map_keypoints(annotations.skeleton, wanted, mapping)
-    if found.missing and not mapping and len(wanted) != len(annotations.skeleton):
+    found = skeletons.map_keypoints(source, wanted, mapping)
+    if found.missing and not mapping and len(wanted) != len(source):
         raise DataError(
-            f"{origin}: {len(annotations.skeleton)} keypoints {list(annotations.skeleton.keypoints)}, "
+            f"{origin}: {len(source)} keypoints {list(source.keypoints)}, "
             f"expected {len(wanted)} {list(wanted.keypoints)}; without a partner: {list(found.missing)}; "
             "give `mapping: {target_name: source_name}`"
         )
-    if found.missing:
+    return found
+
+
+def match(
+    annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, Partner], *, origin: str
+) -> KeypointMap | None:
+    """:func:`skeleton_map` of labelled annotations; logs what has no partner. Raises as it does."""
+    found = skeleton_map(annotations.skeleton, wanted, mapping, origin=origin)
+    if found is not None and found.missing:
         log.warning("%s: no partner for %s; they are never labelled", origin, ", ".join(found.missing))
     return found
 

@@ -102,7 +102,7 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
         source = source if matched is None else apply(source, matched)
     return Data(
         source=_crops(source, config.source, config, margin, store) if "source" in needs else None,
-        target=_crops(_unlabelled(target, config.target), config.target, config, margin, store)
+        target=_crops(_target(target, config.target), config.target, config, margin, store)
         if "target" in needs
         else None,
         validation=_held_out(config.validation, config, skeleton, mapping),
@@ -126,9 +126,12 @@ def _skeleton(config: RunConfig, source: Annotations | None, target: Annotations
     return Skeleton(name="none", keypoints=())
 
 
-def _unlabelled(target: Annotations | None, config: DataConfig | None) -> Annotations | None:
-    if target is None or config is None:
-        return None
+def _target(target: Annotations | None, config: DataConfig | None) -> Annotations | None:
+    return None if target is None or config is None else unlabelled(target, config)
+
+
+def unlabelled(target: Annotations, config: DataConfig) -> Annotations:
+    """The target as adaptation sees it. Raises :class:`ConfigError` where its crops would need labels."""
     if config.boxes == "from_keypoints":
         raise ConfigError(
             "target.boxes: from_keypoints reads target labels; freeze the boxes to a file, or use given or whole"

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from poseshift.apps import pages
 from poseshift.apps.check import Checked
 from poseshift.apps.report.pictures import SIDE, Picture, Pose, jpeg, strokes
 from poseshift.data.boxes import crop_regions
 from poseshift.data.images import padded_crop
-from poseshift.engine import checkpoint
 from poseshift.errors import DataError
 from poseshift.types import NOT_LABELLED, VISIBLE, Annotations, FloatArray, IntArray
 
@@ -33,19 +32,9 @@ class Gallery:
 
 def write(checked: Checked, text: str, out: Path) -> Path:
     """Writes the page; replaces it where it exists."""
-    environment = Environment(
-        loader=PackageLoader("poseshift.apps", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return pages.write(
+        out, "check/page.html.j2", facts=checked.facts, text=text, galleries=list(galleries(checked)), side=SIDE
     )
-    page = environment.get_template("check/page.html.j2").render(
-        facts=checked.facts, text=text, galleries=list(galleries(checked)), side=SIDE
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_text(out, page)
-    return out
 
 
 def galleries(checked: Checked) -> Iterator[Gallery]:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from poseshift.apps import pages
 from poseshift.apps.report.charts import histograms, training
 from poseshift.apps.report.comparison import Comparison, compare
 from poseshift.apps.report.entries import Entry, gather, subject_of
@@ -22,7 +21,7 @@ from poseshift.apps.report.summary import about, facts, summary, title
 from poseshift.apps.report.tables import tables
 from poseshift.engine import checkpoint
 from poseshift.engine.run import Run
-from poseshift.errors import PoseshiftError, UsageError
+from poseshift.errors import PoseshiftError
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +58,7 @@ def report(
         DataError: An evaluation cannot be read, or ``data`` was given and cannot be.
     """
     file = Path(out)
-    if file.is_dir():
-        raise UsageError(f"{file}: is a folder, expected a file to write; give for example {file / 'report.html'}")
+    pages.refuse_folder(file)
     shown = gather(runs)
     subject = subject_of(shown)
     compared, trouble = _compared(subject, shown, data=data, split=split, device=device)
@@ -85,13 +83,6 @@ def _compared(
 
 def render(shown: Sequence[Entry], subject: Entry, compared: Comparison | None, trouble: str) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("poseshift.apps.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     found = tables(shown)
     values: dict[str, Any] = {
         "entries": shown,
@@ -107,4 +98,4 @@ def render(shown: Sequence[Entry], subject: Entry, compared: Comparison | None, 
         "training": training(shown),
         "about": [about(entry) for entry in shown],
     }
-    return environment.get_template("template.html.j2").render(values)
+    return pages.environment().get_template("report/template.html.j2").render(values)

@@ -96,9 +96,11 @@ def line_chart(curves: Sequence[Line], *, title: str, unit: str = "", log: bool 
         return _inline(figure, title=title, words="; ".join(f"{line.label}: {_trend(line, unit)}" for line in curves))
 
 
-def histogram_chart(values: Sequence[tuple[str, FloatArray, int]], *, high: float, title: str) -> Markup:
-    """Shares of scores in 24 bins from 0 to ``high``, one outline for each ``(label, scores, colour)``."""
-    bins = np.linspace(0, high, 25)
+def histogram_chart(
+    values: Sequence[tuple[str, FloatArray, int]], *, high: float, title: str, low: float = 0.0
+) -> Markup:
+    """Shares of scores in 24 bins from ``low`` to ``high``, one outline for each ``(label, scores, colour)``."""
+    bins = np.linspace(low, high, 25)
     with mpl.rc_context({**_STYLE, "axes.grid.axis": "x"}):
         figure, axes = _canvas(2.5, 1.3)
         for _, scores, colour in values:
@@ -107,9 +109,9 @@ def histogram_chart(values: Sequence[tuple[str, FloatArray, int]], *, high: floa
             axes.stairs(shares, bins, fill=True, color=series(colour), alpha=0.22, linewidth=0)
             axes.stairs(shares, bins, color=series(colour), linewidth=1.6)
         axes.set_yticks([])
-        axes.set_xlim(0, high)
+        axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         words = "; ".join(f"{label}: median {float(np.nanmedian(scores)):.2f}" for label, scores, _ in values)
         return _inline(figure, title=title, words=words)
 
