@@ -131,7 +131,12 @@ def _target(target: Annotations | None, config: DataConfig | None) -> Annotation
 
 
 def unlabelled(target: Annotations, config: DataConfig) -> Annotations:
-    """The target as adaptation sees it. Raises :class:`ConfigError` where its crops would need labels."""
+    """The target as adaptation sees it.
+
+    Raises:
+        ConfigError: Its crops would be cut by labels.
+        DataError: Its boxes are wanted, and an instance has none.
+    """
     if config.boxes == "from_keypoints":
         raise ConfigError(
             "target.boxes: from_keypoints reads target labels; freeze the boxes to a file, or use given or whole"

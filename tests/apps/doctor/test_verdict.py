@@ -146,7 +146,7 @@ CASES: list[tuple[str, Change, str, str, Change]] = [
     ("bars", crops(0.70), "hurts", "30 % of a target crop is black", crops(0.80)),
     ("small_crops", scaled("target", side=numbers(31)), "hurts", "31 pixels", scaled("target", side=numbers(33))),
     ("small_crops", scaled("source", side=numbers(20)), "hurts", "source crops", scaled("source", side=numbers(32))),
-    ("rarely_labelled", partners("synonym", labelled=0.04), "hurts", "right_ankle (4 %)", partners("synonym", labelled=0.06)),
+    ("rarely_labelled", partners("any", labelled=0.04), "hurts", "right_ankle (4 %)", partners("any", labelled=0.06)),
     ("look_brightness", look("brightness", below=0.51), "hurts", "darker", look("brightness", below=0.49)),
     ("look_grain", look("grain", above=0.9, setting=0.2), "hurts", "student.noise=0.2", look("grain", above=0.5)),
     ("look_sharpness", look("sharpness", above=0.8), "hurts", "does not reach it", look("sharpness", above=0.4)),

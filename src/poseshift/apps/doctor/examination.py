@@ -103,7 +103,13 @@ def examine(
     if config.source is None or config.target is None:
         raise ConfigError("the last stage has no source or no target; the doctor compares the two: name both")
     own = sources.read(config.source.data, split=config.source.split, limit=config.source.limit)
-    there = sources.read(config.target.data, split=config.target.split, limit=config.target.limit, labelled=False)
+    there = sources.read(
+        config.target.data,
+        split=config.target.split,
+        limit=config.target.limit,
+        labelled=False,
+        label_boxes=config.target.label_boxes,
+    )
     names: Skeleton = there.skeleton
     there = setup.unlabelled(there, config.target)
     table = partners.find(own, names, {**config.source.mapping, **config.target.mapping})
