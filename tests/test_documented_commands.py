@@ -97,6 +97,10 @@ EXECUTED: dict[str, Miniature] = {
     ),
     "poseshift info runs/mine/adapt": Miniature(),
     "poseshift check coco:rendered/train.json --html check.html": Miniature(creates=("check.html",)),
+    "poseshift pack coco:rendered/train.json packed/train": Miniature(
+        creates=("packed/train/index.json", "packed/train/data/train-00000-of-00001.parquet")
+    ),
+    "poseshift check packed:packed/train": Miniature(),
     "poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source": Miniature(
         add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/source/manifest.json",)
     ),
