@@ -117,6 +117,10 @@ EXECUTED: dict[str, Miniature] = {
     "poseshift doctor --recipe recipes/daml/figures-middle.yaml --json": Miniature(
         replace={RECIPE.format("figures-middle"): str(ROOT / RECIPE.format("figures-middle"))}, add=("--images", "20")
     ),
+    "poseshift pack coco:rendered/train.json packed/train": Miniature(
+        creates=("packed/train/index.json", "packed/train/data/train-00000-of-00001.parquet")
+    ),
+    "poseshift check packed:packed/train": Miniature(),
     "poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source": Miniature(
         add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/source/manifest.json",)
     ),

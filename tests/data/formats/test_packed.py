@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.data.formats.miniatures import packed as miniature
 
 from poseshift.apps.pack import pack
 from poseshift.data import formats, parquet
@@ -26,25 +25,12 @@ pa = pytest.importorskip("pyarrow")
 COLUMNS = ("keypoints", "visible", "boxes", "groups", "categories")
 
 
-def _miniature() -> ModuleType:
-    file = Path(__file__).parent / "miniatures/packed.py"
-    spec = importlib.util.spec_from_file_location("miniature_packed", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MINIATURE = _miniature()
-
-
 @pytest.fixture
 def made(tmp_path: Path) -> tuple[Annotations, Path]:
     """Annotations as the COCO reader gives them, and the folder that they were packed to in three row groups."""
     source = tmp_path / "source"
     source.mkdir()
-    formats.write(MINIATURE.instances(source), f"coco:{source / 'labels.json'}")
+    formats.write(miniature.instances(source), f"coco:{source / 'labels.json'}")
     pack(f"coco:{source / 'labels.json'}", tmp_path / "packed", group_bytes=5000)
     return read(f"coco:{source / 'labels.json'}"), tmp_path / "packed"
 
@@ -145,7 +131,7 @@ def test_opening_touches_no_shard(made: tuple[Annotations, Path]) -> None:
     for shard in (folder / "data").iterdir():
         shard.unlink()
     data = packed.read(str(folder))
-    assert [data.images.size(i) for i in range(5)] == list(MINIATURE.SIZES)
+    assert [data.images.size(i) for i in range(5)] == list(miniature.SIZES)
     assert len(data) == len(expected)
     with pytest.raises(DataError, match=r"looked for a file .*train-00000-of-00001\.parquet.*found none"):
         data.images.read(0)
@@ -156,9 +142,10 @@ def test_from_a_url(made: tuple[Annotations, Path]) -> None:
 
     expected, folder = made
     fsspec.filesystem("memory").put(str(folder), "/bucket/set", recursive=True)
-    data = read("packed:memory://bucket/set", split="train")
-    equal(data, expected)
-    np.testing.assert_array_equal(data.images.read(4), packed.read(str(folder)).images.read(4))
+    for url in ("memory://bucket/set", "memory://bucket/set/", "simplecache::memory://bucket/set"):
+        data = read(f"packed:{url}", split="train")
+        equal(data, expected)
+        np.testing.assert_array_equal(data.images.read(4), packed.read(str(folder)).images.read(4))
     with pytest.raises(DataError, match=r"looked for a file 'memory://bucket/none/index\.json'"):
         read("packed:memory://bucket/none")
 
@@ -231,7 +218,7 @@ def test_another_table_under_the_same_name_is_refused(made: tuple[Annotations, P
     """As when two packings were copied over each other."""
     other = tmp_path / "other"
     other.mkdir()
-    formats.write(MINIATURE.instances(other, seed=1), f"coco:{other / 'labels.json'}")
+    formats.write(miniature.instances(other, seed=1), f"coco:{other / 'labels.json'}")
     pack(f"coco:{other / 'labels.json'}", tmp_path / "mixed")
     (tmp_path / "mixed/instances/train.parquet").rename(made[1] / "instances/train.parquet")
     with pytest.raises(FormatError, match="is cut or damaged"):

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from tests.data.formats.miniatures import sleap as miniature
 
+from poseshift.data.archives import decode_image
 from poseshift.data.formats import coco, sleap
 from poseshift.data.images import ImageFiles
 from poseshift.data.skeletons import from_names
+from poseshift.data.sleap_frames import SleapImages
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import Annotations
 
@@ -34,6 +36,17 @@ def test_instances_frames_and_skeleton(tmp_path: Path) -> None:
         assert images.size(i) == (32, 24)
         np.testing.assert_allclose(images.read(i), miniature.frame(number), atol=4)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(images)).read(1), images.read(1))  # noqa: S301
+
+
+def test_only_images_that_are_files_are_given_as_such(tmp_path: Path) -> None:
+    images = sleap.read(miniature.write(tmp_path)).images
+    assert isinstance(images, SleapImages)
+    for i in range(len(images)):
+        source, content = images.sources[int(images.video[i])], images.encoded(i)
+        assert (content is not None) == (source.kind == "images")
+        if content is not None:
+            np.testing.assert_array_equal(decode_image(content, "x"), images.read(i))
+    assert {source.kind for source in images.sources.values()} > {"images"}
 
 
 def test_points_at_the_origin_can_be_taken_for_missing(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from poseshift.data.images import leaves_root
 from poseshift.data.packed import CORNERS, INDEX, SCHEMA, TEXTS, Index, Keys, PackedImages, Split, keypoint_columns
 from poseshift.data.parquet import Root
 from poseshift.errors import DataError, FormatError, UsageError
-from poseshift.types import Annotations, FloatArray, IntArray
+from poseshift.types import VISIBLE, Annotations, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SPLITS: tuple[str, ...] = ()
 
 _IMAGE = ("path", "width", "height")
+_BLOCK = 4096
+"""Rows whose columns are gathered at a time, so that they stay in the processor's cache."""
 
 
 def read_index(root: Root) -> Index:
@@ -92,7 +94,7 @@ class _Columns:
         self.visible: npt.NDArray[np.uint8] = make((rows, points), np.uint8)
         self.texts: dict[str, list[npt.NDArray[np.str_]]] = {name: [] for name in TEXTS}
         self.sizes: list[npt.NDArray[np.int32]] = []
-        self.paths: list[pa.Array] = []
+        self.paths: list[tuple[bytes, IntArray]] = []
 
     @property
     def wanted(self) -> list[str]:
@@ -103,19 +105,31 @@ class _Columns:
         """A row group, whose numbers of images and instances count from the given ones."""
         rows = slice(self.done, self.done + len(table))
         self.done = rows.stop
-        self.image_index[rows] = _numbers(table, "image")
+        self.image_index[rows] = _numbers(_column(table, "image"))
         self.image_index[rows] += first_image
-        self.ids[rows] = _numbers(table, "id")
+        self.ids[rows] = _numbers(_column(table, "id"))
         self.ids[rows] += first_id
         for column, name in enumerate(CORNERS):
-            self.boxes[rows, column] = _numbers(table, name)
-        for point, names in enumerate(self.named):
-            self.keypoints[rows, point, 0], self.keypoints[rows, point, 1] = (_numbers(table, n) for n in names[:2])
-            self.visible[rows, point] = _numbers(table, names[2])
+            self.boxes[rows, column] = _numbers(_column(table, name))
+        self._add_labels(table, rows)
         for name, parts in self.texts.items():
-            column = table.column(name).combine_chunks()
-            parts.append(np.array(column.dictionary.to_pylist(), str)[_plain(column.indices)])
+            column = _column(table, name)
+            parts.append(np.array(column.dictionary.to_pylist(), str)[_numbers(column.indices)])
         self._add_images(table, self.image_index[rows])
+
+    def _add_labels(self, table: pa.Table, rows: slice) -> None:
+        columns = [[_numbers(_column(table, name)) for name in names] for names in self.named]
+        for start in range(0, len(table) if columns else 0, _BLOCK):
+            block, part = (
+                slice(rows.start + start, min(rows.stop, rows.start + start + _BLOCK)),
+                slice(start, start + _BLOCK),
+            )
+            for point, (x, y, visible) in enumerate(columns):
+                self.keypoints[block, point, 0] = x[part]
+                self.keypoints[block, point, 1] = y[part]
+                self.visible[block, point] = visible[part]
+        if self.visible[rows].max(initial=0) > VISIBLE:
+            raise ValueError(f"it has a visibility of {self.visible[rows].max()}")
 
     def _add_images(self, table: pa.Table, index: IntArray) -> None:
         """Names and sizes of the images whose first instance is in this row group."""
@@ -125,9 +139,8 @@ class _Columns:
         if not len(starts):
             return
         self.images += len(starts)
-        first = table.select(_IMAGE).take(starts)
-        self.paths.append(first.column("path").combine_chunks())
-        self.sizes.append(np.stack([_numbers(first, "width"), _numbers(first, "height")], axis=1))
+        self.paths.append(_texts(_column(table, "path"), starts))
+        self.sizes.append(np.stack([_numbers(_column(table, name))[starts] for name in ("width", "height")], axis=1))
 
     def sort(self) -> None:
         """Instances in the order of the data that was packed."""
@@ -142,27 +155,37 @@ class _Columns:
         self.texts = {name: [np.concatenate(parts)[order]] for name, parts in self.texts.items()}
 
 
-def _plain(column: pa.Array) -> npt.NDArray[Any]:
-    """A column without nulls as numbers."""
+def _column(table: pa.Table, name: str) -> pa.Array:
+    """A column without nulls, in one piece."""
+    column = table.column(name)
     if column.null_count:
-        raise ValueError("a column holds nulls")
-    return np.asarray(column.to_numpy(zero_copy_only=False))
+        raise ValueError(f"its column {name!r} holds nulls")
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    return _plain(table.column(name).combine_chunks())
+def _numbers(column: pa.Array) -> npt.NDArray[Any]:
+    """The values of a column where they lie; pyarrow's own way would load pandas, half a second for nothing."""
+    content = column.buffers()[1]
+    values = np.frombuffer(content, column.type.to_pandas_dtype()) if content is not None else np.empty(0)
+    return values[column.offset : column.offset + len(column)]
 
 
-def _keys(paths: list[pa.Array]) -> Keys:
-    """The texts of pyarrow's arrays, copied out of them."""
-    texts, ends, total = [], [], 0
-    for part in paths:
-        _, offsets, content = part.buffers()
-        borders = np.frombuffer(offsets, np.int32)[part.offset : part.offset + len(part) + 1].astype(np.int64)
-        texts.append(bytes(memoryview(content)[borders[0] : borders[-1]]) if content else b"")
-        ends.append(borders[1:] - borders[0] + total)
-        total += len(texts[-1])
-    return Keys(text=b"".join(texts), ends=np.concatenate(ends))
+def _texts(column: pa.Array, rows: IntArray) -> tuple[bytes, IntArray]:
+    """The texts at ``rows``, one after the other, and where each ends."""
+    _, offsets, content = column.buffers()
+    borders = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    sizes = np.diff(borders)[rows]
+    ends = np.cumsum(sizes)
+    places = np.arange(ends[-1]) + np.repeat(borders[rows] - (ends - sizes), sizes)
+    text = np.frombuffer(content, np.uint8)[places].tobytes() if content is not None else b""
+    return text, ends
+
+
+def _keys(paths: list[tuple[bytes, IntArray]]) -> Keys:
+    """The texts of all row groups."""
+    before = np.cumsum([0, *(len(text) for text, _ in paths)])
+    ends = [ends + start for (_, ends), start in zip(paths, before.tolist(), strict=False)]
+    return Keys(text=b"".join(text for text, _ in paths), ends=np.concatenate(ends))
 
 
 def _fill(columns: _Columns, root: Root, splits: list[Split]) -> None:
