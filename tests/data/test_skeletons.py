@@ -275,12 +275,12 @@ def test_animal18_is_the_published_order_with_the_fields_groups() -> None:
 def test_matches_go_on_where_a_name_is_unclear_or_missing() -> None:
     source = from_names("s", ["L_Paw", "left_paw", "head", "tail"])
     found = match(source, from_names("t", ["left paw", "head_top", "Tail", "beak"]), {})
-    assert dict(found.partner) == {1: 2, 2: 3}
-    assert dict(found.how) == {1: "synonym", 2: "name"}
+    assert dict(found.partners) == {1: (2,), 2: (3,)}
+    assert dict(found.how) == {1: "synonym", 2: "same name"}
     assert dict(found.several) == {0: (0, 1)}
     given = match(source, from_names("t", ["left paw", "beak"]), {"left paw": "left_paw", "beak": ""})
-    assert dict(given.partner) == {0: 1, 1: -1}
-    assert set(given.how.values()) == {"mapping"}
+    assert dict(given.partners) == {0: (1,), 1: ()}
+    assert dict(given.how) == {0: "configured", 1: "none"}
 
 
 @pytest.mark.parametrize(

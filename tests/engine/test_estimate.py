@@ -52,7 +52,8 @@ def test_it_is_what_a_step_of_the_whole_batch_keeps(
     assert said.gradients == sum(g.numel() * 4 for g in gradients)
     states = [v for o in one.optimisers.optimisers.values() for s in o.state.values() for v in s.values()]
     assert said.optimiser == pytest.approx(sum(v.numel() * 4 for v in states), rel=0.01)
-    assert said.weights == sum(v.numel() * v.element_size() for v in one.method.state_dict().values())
+    held = [*one.method.parameters(), *one.method.buffers()]
+    assert said.weights == sum(v.numel() * v.element_size() for v in held)
     assert said.device == said.weights + said.gradients + said.optimiser + said.activations
 
 

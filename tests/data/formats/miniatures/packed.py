@@ -28,15 +28,16 @@ def instances(root: Path, *, seed: int = 0) -> Annotations:
     corner = rng.uniform(0, 9, (10, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(3, 9, (10, 2))], axis=1).astype(np.float32)
     boxes[[2, 7]] = np.nan
+    image_index = np.array([3, 0, 1, 1, 4, 2, 2, 2, 0, 4])
     return Annotations(
         name="miniature",
         images=ImageFiles(root=root, paths=names),
-        image_index=np.array([3, 0, 1, 1, 4, 2, 2, 2, 0, 4]),
+        image_index=image_index,
         skeleton=from_names("cat", ("nose", "left_ear", "right_ear"), edges=((0, 1), (0, 2))),
         keypoints=(rng.uniform(0, 20, (10, 3, 2)) * (visible > 0)[..., None]).astype(np.float32),
         visible=visible,
         boxes=boxes,
-        groups=np.array([f"grüppe {number % 3}" for number in range(10)]),
+        groups=np.array([f"grüppe {image % 3}" for image in image_index]),
         categories=np.array(["cat", "dög"])[rng.integers(0, 2, 10)],
     )
 
