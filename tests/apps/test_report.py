@@ -282,7 +282,7 @@ def test_curves_hold_every_term(folder: Path) -> None:
     assert [one.title for one in found.terms] == ["supervised", "consistency", "domain", "certainty", "diversity"]
     assert found.terms[-1].note.startswith("weight −"), "a term that is maximised has a negative weight"
     assert [one.title for one in found.norms] == ["adapted"], "the parent logged one term only: nothing to compare"
-    assert [one.title for one in found.scores] == ["Agreement without labels"]
+    assert [one.title for one in found.scores] == ["Agreement without labels", "Left and right on one spot"]
     assert [one.title for one in found.monitors] == ["Mean peak of pseudo-labels"]
 
 

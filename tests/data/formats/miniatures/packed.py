@@ -34,7 +34,7 @@ def instances(root: Path, *, seed: int = 0) -> Annotations:
         images=ImageFiles(root=root, paths=names),
         image_index=image_index,
         skeleton=from_names("cat", ("nose", "left_ear", "right_ear"), edges=((0, 1), (0, 2))),
-        keypoints=(rng.uniform(0, 20, (10, 3, 2)) * (visible > 0)[..., None]).astype(np.float32),
+        keypoints=(rng.uniform(0, 16, (10, 3, 2)) * (visible > 0)[..., None]).astype(np.float32),
         visible=visible,
         boxes=boxes,
         groups=np.array([f"grüppe {image % 3}" for image in image_index]),
