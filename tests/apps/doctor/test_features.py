@@ -81,7 +81,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_features_of_a_net(healthy: Examination, weights: Path) -> None:
     sample = of(healthy.source, list(healthy.source.crops[:3]))
-    first, second = features.of_backbone([sample, sample], "mobilenetv2_035", str(weights))
+    network = features.network("mobilenetv2_035", str(weights))
+    first, second = network(sample), network(sample)
     assert first.values.shape == (3, len(first.parts))
     assert list(dict.fromkeys(first.parts)) == [f"stage {stage}" for stage in range(1, 6)]
     assert first.name == "mobilenetv2_035, weights net.safetensors"
@@ -89,8 +90,8 @@ def test_features_of_a_net(healthy: Examination, weights: Path) -> None:
     assert np.ptp(first.values, axis=0).max() > 0, "pictures differ, and so do their features"
 
 
-def test_weights_that_do_not_fit(healthy: Examination, weights: Path) -> None:
+def test_weights_that_do_not_fit(weights: Path) -> None:
     with pytest.raises(UsageError, match="has no weights to load"):
-        features.of_backbone([healthy.source], "small", str(weights))
+        features.network("small", str(weights))
     with pytest.raises(DataError, match=r"has shape .* expected"):
-        features.of_backbone([healthy.source], "mobilenetv2_050", str(weights))
+        features.network("mobilenetv2_050", str(weights))

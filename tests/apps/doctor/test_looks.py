@@ -117,3 +117,21 @@ def test_augmentation_moves_what_it_says(healthy: Examination) -> None:
         )
         column = LOOKS.index(name)
         assert sign * (np.median(drawn[:, column]) - np.median(own[:, column])) > 0, name
+
+
+def test_published_ranges_are_pairs_and_chances(healthy: Examination) -> None:
+    """Geometry is left out, mirroring too; a pair of factors reaches as far as its further end."""
+    config = AugmentConfig(contrast=(0.5, 2.0), noise=(0.1, 0.1), blur=(1.0, 2.0), flip=1.0, separate_axes=True)
+    drawn = looks.of_augmented(healthy.source, config, seed=0)
+    assert np.median(drawn[:, LOOKS.index("grain")]) == pytest.approx(0.1, rel=0.3)
+    assert [looks._reach(config, knob) for knob in ("contrast", "noise", "blur", "brightness")] == [1.0, 0.1, 2.0, 0.25]
+    found = compared(healthy, shaded(healthy.target, 0.0), config)
+    assert found["contrast"].setting is None
+
+
+def test_a_mirrored_view_has_the_looks_of_the_plain_one(healthy: Examination) -> None:
+    windows = healthy.source.windows.copy()
+    windows[:, 0] = 40
+    narrow = replace(healthy.source, windows=windows)
+    mirrored = looks.of_augmented(narrow, NONE.model_copy(update={"flip": 1.0}), seed=0)
+    np.testing.assert_array_equal(mirrored, looks.of_augmented(narrow, NONE, seed=0))

@@ -93,6 +93,13 @@ def facing(left: float, right: float) -> Change:
     return posed(facing={"left": left, "right": right, "neither": 1 - left - right})
 
 
+def mirrored(found: Examination) -> Examination:
+    """One-sided, but training mirrors half of the source's views."""
+    source = found.config.augment.source.model_copy(update={"flip": 0.5})
+    augment = found.config.augment.model_copy(update={"source": source})
+    return replace(facing(0.0, 0.8)(found), config=found.config.model_copy(update={"augment": augment}))
+
+
 def boxed(value: float, *, boxes: str = "auto") -> Change:
     def change(found: Examination) -> Examination:
         data = DataConfig(data="coco:x", boxes=boxes)  # type: ignore[arg-type]
@@ -155,6 +162,7 @@ CASES: list[tuple[str, Change, str, str, Change]] = [
     ("repeated", scaled("target", twins=0.25), "hurts", "25 % of 40", scaled("target", twins=0.2)),
     ("one_sided", facing(0.0, 0.8), "hurts", "100 % of the source instances", facing(0.1, 0.7)),
     ("one_sided", facing(0.57, 0.03), "hurts", "face left", facing(0.45, 0.0)),
+    ("one_sided", facing(0.0, 0.8), "hurts", "source.flip=0.5", mirrored),
     ("stiff", spread(0.03), "hurts", "4 % of the crop's side", spread(0.04)),
     ("stiff", spread(0.0), "hurts", "render more poses", spread(np.nan)),
     ("small_subjects", tiny_ones("target", 0.3), "hurts", "38 of 128 pixels", tiny_ones("target", 0.35)),

@@ -70,15 +70,15 @@ def repeated(found: Examination) -> Iterator[Line]:
 
 
 def one_sided(found: Examination) -> Iterator[Line]:
-    """A source that faces one side only."""
+    """A source that faces one side only, and views that are never mirrored."""
     facing = found.poses.facing
-    if facing is None or facing["left"] + facing["right"] < 0.5:
+    if facing is None or facing["left"] + facing["right"] < 0.5 or found.config.augment.source.flip > 0:
         return
     side = max(("left", "right"), key=lambda name: facing[name])
     share = facing[side] / (facing["left"] + facing["right"])
     if share > thresholds.ONE_SIDED:
         text = f"{percent(share)} of the source instances that face a side face {side}"
-        remedy = "training never mirrors images; where target subjects face both ways, render both"
+        remedy = "where target subjects face both ways, mirror: --set common.augment.source.flip=0.5"
         yield line("one_sided", "hurts", text, remedy)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from poseshift.apps.adapt import DEFAULT, planned
 from poseshift.apps.doctor import features, gap, looks, partners, poses, samples, scale
+from poseshift.apps.doctor.features import Network
 from poseshift.apps.doctor.gap import Gap
 from poseshift.apps.doctor.looks import Look
 from poseshift.apps.doctor.partners import Partners
@@ -18,7 +19,7 @@ from poseshift.config import DataConfig, RunConfig
 from poseshift.data import sources
 from poseshift.engine import setup
 from poseshift.errors import ConfigError, UsageError
-from poseshift.types import Skeleton
+from poseshift.types import Annotations, Skeleton
 
 IMAGES = 400
 """Images of each domain that are decoded where the command says nothing else."""
@@ -100,43 +101,50 @@ def examine(
     extra = [f"common.{role}.split={split}" for role, split in splits.items() if split is not None]
     plan = planned(source, target, recipe=recipe, preset=preset, overrides=[*extra, *overrides])
     config = plan.stage(list(plan.stages)[-1], Path())
+    network = None if weights is None else features.network(backbone or config.model.backbone, weights)
+    return measure(config, network, images=images, seed=seed, advance=advance)
+
+
+def measure(
+    config: RunConfig,
+    network: Network | None,
+    *,
+    images: int = IMAGES,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Examination:
+    """As :func:`examine`, for the configuration of one stage and a net that is loaded, if any.
+
+    Raises:
+        ConfigError: It has no source or no target, or the target's crops would need labels.
+        DataError: Data that cannot be read.
+    """
     if config.source is None or config.target is None:
         raise ConfigError("the last stage has no source or no target; the doctor compares the two: name both")
     own = sources.read(config.source.data, split=config.source.split, limit=config.source.limit)
-    there = sources.read(
-        config.target.data,
-        split=config.target.split,
-        limit=config.target.limit,
-        labelled=False,
-        label_boxes=config.target.label_boxes,
-    )
-    names: Skeleton = there.skeleton
-    there = setup.unlabelled(there, config.target)
-    table = partners.find(own, names, {**config.source.mapping, **config.target.mapping})
+    there, names = _target(config.target)
     cut = {"size": config.input_size, "count": images, "seed": seed}
     first = samples.draw(own, config.source, role="source", advance=advance, **cut)
     second = samples.draw(there, config.target, role="target", advance=advance, **cut)
-    found = _features(first, second, backbone or config.model.backbone, weights)
+    found = [features.handmade(one) if network is None else network(one) for one in (first, second)]
     return Examination(
         config=config,
         source_data=config.source,
         target_data=config.target,
         source=first,
         target=second,
-        partners=table,
+        partners=partners.find(own, names, {**config.source.mapping, **config.target.mapping}),
         poses=poses.describe(own.skeleton, own.keypoints[first.rows], own.visible[first.rows], first.regions),
         source_scale=scale.describe(first),
         target_scale=scale.describe(second),
         looks=looks.compare(first, second, config.augment.source, seed=seed),
-        gap=gap.measure(*found, first.groups, second.groups, seed=seed),
+        gap=gap.measure(found[0], found[1], first.groups, second.groups, seed=seed),
         measured_on=found[0].name,
     )
 
 
-def _features(
-    source: Sample, target: Sample, backbone: str, weights: str | None
-) -> tuple[features.Features, features.Features]:
-    if weights is None:
-        return features.handmade(source), features.handmade(target)
-    first, second = features.of_backbone([source, target], backbone, weights)
-    return first, second
+def _target(data: DataConfig) -> tuple[Annotations, Skeleton]:
+    """The target without labels, and the names of its keypoints, which are none."""
+    options = {"labelled": False, "label_boxes": data.label_boxes}
+    read = sources.read(data.data, split=data.split, limit=data.limit, **options)
+    return setup.unlabelled(read, data), read.skeleton

@@ -11,14 +11,18 @@ The descriptor needs no weights. Its parts, so that a gap can be laid to one of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from poseshift.apps.doctor.samples import Sample
+from poseshift.models import backbones
+from poseshift.models.backbones import SmallBackbone, TimmBackbone
+from poseshift.models.weights import initialise
+from poseshift.ops import color
 from poseshift.types import ByteArray, FloatArray
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -47,11 +51,29 @@ def handmade(sample: Sample) -> Features:
     return Features(values=values, parts=parts, name="hand-made descriptor (colours and gradients)")
 
 
-def of_backbone(samples: Sequence[Sample], backbone: str, weights: str) -> list[Features]:
-    """The feature maps of a timm net, averaged over the crop: one part for each stage.
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A timm net whose feature maps, averaged over the crop, are the features: one part for each stage."""
+
+    net: TimmBackbone | SmallBackbone
+    name: str
+
+    def __call__(self, sample: Sample) -> Features:
+        """The features of each crop."""
+        parts = tuple(f"stage {stage}" for stage, width in enumerate(self.net.channels, 1) for _ in range(width))
+        pooled = []
+        for start in range(0, len(sample), BATCH):
+            batch = torch.from_numpy(sample.crops[start : start + BATCH]).permute(0, 3, 1, 2).float().div(255)
+            with torch.inference_mode():
+                stages = self.net(color.normalise(batch))
+            pooled.append(torch.cat([stage.mean((2, 3)) for stage in stages], 1).numpy())
+        return Features(values=np.concatenate(pooled).astype(np.float32), parts=parts, name=self.name)
+
+
+def network(backbone: str, weights: str) -> Network:
+    """Loads a net.
 
     Args:
-        samples: Crops of each domain.
         backbone: A timm model name.
         weights: A ``.safetensors`` file, or ``pretrained``.
 
@@ -59,26 +81,10 @@ def of_backbone(samples: Sequence[Sample], backbone: str, weights: str) -> list[
         UsageError: Unknown backbone, or one that has no weights.
         DataError: The file is missing, broken or of another net.
     """
-    import torch
-
-    from poseshift.models import backbones
-    from poseshift.models.weights import initialise
-    from poseshift.ops import color
-
     net = backbones.build(backbone)
     initialise(net, backbone, weights)
     net.eval()
-    parts = tuple(f"stage {stage}" for stage, width in enumerate(net.channels, 1) for _ in range(width))
-    found = []
-    for sample in samples:
-        pooled = []
-        for start in range(0, len(sample), BATCH):
-            batch = torch.from_numpy(sample.crops[start : start + BATCH]).permute(0, 3, 1, 2).float().div(255)
-            with torch.inference_mode():
-                pooled.append(torch.cat([stage.mean((2, 3)) for stage in net(color.normalise(batch))], 1).numpy())
-        name = f"{backbone}, weights {Path(weights).name}"
-        found.append(Features(values=np.concatenate(pooled).astype(np.float32), parts=parts, name=name))
-    return found
+    return Network(net=net, name=f"{backbone}, weights {Path(weights).name}")
 
 
 def grey(pixels: npt.NDArray[np.number]) -> FloatArray:

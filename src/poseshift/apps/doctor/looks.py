@@ -30,6 +30,8 @@ COARSE, STEP = 4, 2.75
 """Pixels of the coarse gradient, and what makes a step edge 1 in the mean over its four places within them."""
 MOST = 200
 """Source crops that are augmented: the 5th percentile of 200 is known to about ±3 percentiles."""
+STILL = {"rotation": 0.0, "shear": 0.0, "translation": 0.0, "scale": (1.0, 1.0), "separate_axes": False, "flip": 0.0}
+"""An augmentation that moves nothing, so that a crop's window stays where it is."""
 LADDERS: dict[str, tuple[str, tuple[float, ...]]] = {
     "brightness": ("brightness", (0.5, 0.6, 0.7, 0.8, 0.9)),
     "contrast": ("contrast", (0.5, 0.6, 0.7, 0.8, 0.9)),
@@ -121,7 +123,7 @@ def of_sample(sample: Sample) -> FloatArray:
 def of_augmented(sample: Sample, config: AugmentConfig, *, seed: int) -> FloatArray:
     """Looks of one augmented view of each of at most 200 crops, without the change of geometry."""
     rows = np.linspace(0, len(sample) - 1, min(MOST, len(sample))).round().astype(np.int64)
-    still = config.model_copy(update={"rotation": 0.0, "shear": 0.0, "translation": 0.0, "scale": (1.0, 1.0)})
+    still = config.model_copy(update=STILL)
     base = torch.from_numpy(sample.crops[rows]).permute(0, 3, 1, 2)
     draws = Draws(seed=seed, step=0, start=0, count=len(rows), total=len(rows), device=torch.device("cpu"))
     views = augment.draw(base, still, draws, size=base.shape[-1], stream="doctor views").images
@@ -168,12 +170,20 @@ def _setting(source: Sample, config: AugmentConfig, name: str, target: FloatArra
     knob, ladder = LADDERS[name]
     column, wanted = LOOKS.index(name), float(np.median(target))
     for value in ladder:
-        if value <= getattr(config, knob):
+        if value <= _reach(config, knob):
             continue
         drawn = of_augmented(source, config.model_copy(update={knob: value}), seed=seed)[:, column]
         if np.percentile(drawn, LOW) <= wanted <= np.percentile(drawn, HIGH):
             return value
     return None
+
+
+def _reach(config: AugmentConfig, knob: str) -> float:
+    """How far a range of the augmentation goes; of two factors of the contrast, the further one from 1."""
+    value = getattr(config, knob)
+    if not isinstance(value, tuple):
+        return float(value)
+    return float(max(1 - value[0], value[1] - 1) if knob == "contrast" else value[1])
 
 
 def _covered(source: FloatArray, augmented: FloatArray) -> tuple[float, float]:

@@ -32,7 +32,8 @@ TWINS: Final = 0.2
 """Share of sampled target crops with a twin among the sampled: they count as target images and add nothing."""
 
 ONE_SIDED: Final = 0.9
-"""Share of the source that faces one side, of what faces a side: training never mirrors an image."""
+"""Share of the source that faces one side, of what faces a side, where views are not mirrored: the other side is then
+seen less than in one of ten images."""
 
 STIFF: Final = 0.05
 """Median distance of the source's keypoints from their mean place, as a share of the crop: below it a net that always
