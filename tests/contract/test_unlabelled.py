@@ -24,7 +24,9 @@ import pytest
 from scipy.io import loadmat, savemat
 from tests.contract.test_formats_fuzz import MINIATURES, miniature
 
+from poseshift.data import parquet
 from poseshift.data.formats import FORMATS, read, read_unlabelled
+from poseshift.data.packed import TEXTS
 from poseshift.errors import DataError
 from poseshift.types import Annotations
 
@@ -201,6 +203,29 @@ def label_studio(root: Path, kind: Kind) -> None:
     file.write_text(json.dumps(tasks))
 
 
+def packed(root: Path, kind: Kind) -> None:
+    """In the table of instances; its row groups and what the index notes of it stay true."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = root / "packed"
+    index = json.loads((folder / "index.json").read_bytes())
+    for split in index["splits"].values():
+        file = split["table"]["file"]
+        table = pq.read_table(folder / file)
+        for column, name in enumerate(table.column_names):
+            if re.search("_[xyv]$", name):
+                values = table.column(name).to_numpy()
+                values = values if kind == "NaN" and name.endswith("_v") else changed(values, kind)
+                field = table.schema.field(name)
+                table = table.set_column(column, field, pa.array(values.astype(field.type.to_pandas_dtype())))
+        with parquet.writer(folder / file, table.schema, dictionaries=TEXTS) as out:
+            for start, count in zip(np.cumsum([0, *split["table"]["rows"]]), split["table"]["rows"], strict=False):
+                out.write_table(table.slice(start, count))
+        split["table"] = parquet.note(folder, file).model_dump()
+    (folder / "index.json").write_text(json.dumps(index))
+
+
 CHANGES: dict[str, Callable[[Path, Kind], None]] = {
     **{name: in_json("keypoints") for name in ("coco", "ap10k", "animalpose")},
     "badja": in_json("joints", "visibility"),
@@ -220,6 +245,7 @@ CHANGES: dict[str, Callable[[Path, Kind], None]] = {
     "sleap": sleap,
     "cvat": cvat,
     "label_studio": label_studio,
+    "packed": packed,
 }
 """How the keypoints in the files of each format are changed."""
 

@@ -261,11 +261,11 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False, la
     file, options = _parse(path)
     tables, skeletons, videos, tracks, version = _safely_loaded(file, allow_outside)
     frames, instances = tables["frames"], tables["instances"]
-    starts = frames["instance_id_start"], frames["instance_id_end"]
     if not labelled:
         only = np.zeros(1, np.int64) if len(skeletons) == 1 else instances["skeleton"]
         skeleton = _shared_skeleton(file, skeletons, only)
         return _unlabelled(file, frames, skeleton, videos, allow_outside, version)
+    starts = frames["instance_id_start"], frames["instance_id_end"]
     frame, rows = _ranges(file, *starts, len(instances["skeleton"]), "frames in 'instances'")
     wanted: npt.NDArray[np.bool_] = instances["instance_type"][rows] == int("predicted" in options)
     if not wanted.any():
@@ -283,10 +283,8 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False, la
     images, index = _images(file, videos, video, frames["frame_idx"][frame[kept]], allow_outside, version)
     track: IntArray = chosen["track"][kept]
     names = np.array([*tracks, "instance"])
-    if track.max(initial=-1) >= len(tracks):
-        raise FormatError(
-            f"{str(file)!r}: an instance has track {track.max()} of {len(tracks)}; save it again in SLEAP"
-        )
+    if (last := track.max(initial=-1)) >= len(tracks):
+        raise FormatError(f"{str(file)!r}: an instance has track {last} of {len(tracks)}; save it again in SLEAP")
     return Annotations(
         name=_title(file),
         images=images,
