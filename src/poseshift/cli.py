@@ -134,6 +134,7 @@ def evaluate(
 
     Example: poseshift evaluate runs/mine/adapt --data lsp:data/lsp --split test
     """
+    from poseshift.apps.tables import evaluation_table
     from poseshift.engine.evaluate import evaluate as run_evaluate
     from poseshift.engine.evaluate import protocol_of
     from poseshift.engine.progress import bar
@@ -149,24 +150,7 @@ def evaluate(
             device=device,
             advance=advance,
         )
-    if as_json:
-        print(json.dumps(result, indent=1))
-    else:
-        _print_result(result)
-
-
-def _print_result(result: dict[str, Any]) -> None:
-    parts = {"all": result, **{name: {"visible": part} for name, part in result.get("categories", {}).items()}}
-    rows = {
-        f"{name}, {counted}": part[counted]
-        for name, part in parts.items()
-        for counted in ("visible", "labelled")
-        if counted in part
-    }
-    data = f"{result['data']} {result['split'] or ''}".strip()
-    from poseshift.apps.tables import text_table
-
-    print(text_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows))
+    print(json.dumps(result, indent=1) if as_json else evaluation_table(result))
 
 
 @app.command()
@@ -260,18 +244,16 @@ def pack(
     from poseshift.apps.pack import pack as run_pack
     from poseshift.engine.progress import bar
 
+    options: dict[str, Any] = {
+        "splits": split or (),
+        "shard_mib": shard_size,
+        "image_side": image_side,
+        "quality": quality,
+    }
     with bar("pack") as advance:
-        packed = run_pack(
-            *(data, out),
-            splits=split or (),
-            shard_mib=shard_size,
-            image_side=image_side,
-            quality=quality,
-            advance=advance,
-        )
+        packed = run_pack(data, out, advance=advance, **options)
     if packed.unreadable:
-        print(f"{len(packed.unreadable)} images cannot be read; training passes over them:", file=sys.stderr)
-        print(*(f"  {line}" for line in packed.unreadable[:5]), sep="\n", file=sys.stderr)
+        print(packed.complaint, file=sys.stderr)
     print(f"{packed.line}\nnext: poseshift check packed:{packed.path}")
 
 

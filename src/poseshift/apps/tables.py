@@ -31,3 +31,16 @@ def _cells(row: Mapping[str, Any], groups: list[str]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
+
+
+def evaluation_table(result: Mapping[str, Any]) -> str:
+    """The scores of an evaluation by keypoint and group, all categories first, for a terminal."""
+    parts = {"all": result, **{name: {"visible": part} for name, part in result.get("categories", {}).items()}}
+    rows = {
+        f"{name}, {counted}": part[counted]
+        for name, part in parts.items()
+        for counted in ("visible", "labelled")
+        if counted in part
+    }
+    data = f"{result['data']} {result['split'] or ''}".strip()
+    return text_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows)
