@@ -47,6 +47,14 @@ def test_keypoints_in_every_writing(tmp_path: Path, lists: list[Any], points: li
     assert visible.tolist() == [[2, 0], [1, 2]]
 
 
+def test_boxes_alone_are_no_keypoints(tmp_path: Path) -> None:
+    """A file of a detector: nothing is labelled, and that is all there is to say."""
+    rows = rows_of(tmp_path, {"id": 1, "bbox": [1, 2, 3, 4]}, {"id": 2, "bbox": []})
+    assert len(coco_rows.kept(rows, labelled=True)[0]) == 0
+    np.testing.assert_array_equal(coco_rows.boxes(rows), [[1, 2, 4, 6], [np.nan] * 4])
+    assert coco_rows.keypoints(rows, 0)[0].shape == (2, 0, 2)
+
+
 def test_a_number_beyond_doubles_is_named(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, {"id": 1, "keypoints": [10**400, 2, 2]})
     with pytest.raises(FormatError, match="must be numbers x, y, v"):

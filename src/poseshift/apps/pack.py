@@ -101,6 +101,12 @@ class Packed:
     unreadable: list[str] = field(default_factory=list)
 
     @property
+    def complaint(self) -> str:
+        """What to say of the images that could not be read: how many, and the first five, a line each."""
+        first = [f"  {' '.join(line.split())}" for line in self.unreadable[:5]]
+        return "\n".join([f"{len(self.unreadable)} images cannot be read; training passes over them:", *first])
+
+    @property
     def line(self) -> str:
         """One sentence for a terminal."""
         splits = self.index.splits.values()

@@ -24,8 +24,17 @@ def text_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(text)
 
 
-def result_text(result: Mapping[str, Any]) -> str:
-    """A result of :func:`poseshift.engine.evaluate.evaluate`: a line for all and one for each category."""
+def _cells(row: Mapping[str, Any], groups: list[str]) -> list[str]:
+    values = [row["groups"][group] for group in groups]
+    return [*map(_number, [*values, row["pck@0.05"]]), "–".join(map(_number, row["interval"]))]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def evaluation_table(result: Mapping[str, Any]) -> str:
+    """The scores of an evaluation by keypoint and group, all categories first, for a terminal."""
     parts = {"all": result, **{name: {"visible": part} for name, part in result.get("categories", {}).items()}}
     rows = {
         f"{name}, {counted}": part[counted]
@@ -35,12 +44,3 @@ def result_text(result: Mapping[str, Any]) -> str:
     }
     data = f"{result['data']} {result['split'] or ''}".strip()
     return text_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows)
-
-
-def _cells(row: Mapping[str, Any], groups: list[str]) -> list[str]:
-    values = [row["groups"][group] for group in groups]
-    return [*map(_number, [*values, row["pck@0.05"]]), "–".join(map(_number, row["interval"]))]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"

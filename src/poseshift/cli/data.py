@@ -127,7 +127,8 @@ def pack(
 
     with bar("pack") as advance:
         packed = run_pack(
-            *(data, out),
+            data,
+            out,
             splits=split or (),
             shard_mib=shard_size,
             image_side=image_side,
@@ -135,6 +136,5 @@ def pack(
             advance=advance,
         )
     if packed.unreadable:
-        print(f"{len(packed.unreadable)} images cannot be read; training passes over them:", file=sys.stderr)
-        print(*(f"  {line}" for line in packed.unreadable[:5]), sep="\n", file=sys.stderr)
+        print(packed.complaint, file=sys.stderr)
     print(f"{packed.line}\nnext: poseshift check packed:{packed.path}")

@@ -86,6 +86,7 @@ def evaluate(
 
     Example: poseshift evaluate runs/mine/adapt --data lsp:data/lsp --split test
     """
+    from poseshift.apps.tables import evaluation_table
     from poseshift.engine.evaluate import evaluate as run_evaluate
     from poseshift.engine.evaluate import protocol_of
     from poseshift.engine.progress import bar
@@ -101,12 +102,7 @@ def evaluate(
             device=device,
             advance=advance,
         )
-    if as_json:
-        print(json.dumps(result, indent=1))
-    else:
-        from poseshift.apps.tables import result_text
-
-        print(result_text(result))
+    print(json.dumps(result, indent=1) if as_json else evaluation_table(result))
 
 
 def predict(

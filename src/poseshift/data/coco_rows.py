@@ -87,7 +87,7 @@ def _table(values: list[Any]) -> npt.NDArray[np.float64] | None:
     """``N×M`` numbers where all have ``M`` of them, else None."""
     if set(map(type, values)) != {bytes} or len(set(map(len, values))) != 1:
         return None
-    return np.frombuffer(b"".join(values)).reshape(len(values), -1)
+    return np.frombuffer(b"".join(values)).reshape(len(values), len(values[0]) // 8)
 
 
 def _of_image(file: Path) -> Callable[[Any], tuple[Any, Any]]:

@@ -120,10 +120,8 @@ class _Columns:
     def _add_labels(self, table: pa.Table, rows: slice) -> None:
         columns = [[_numbers(_column(table, name)) for name in names] for names in self.named]
         for start in range(0, len(table) if columns else 0, _BLOCK):
-            block, part = (
-                slice(rows.start + start, min(rows.stop, rows.start + start + _BLOCK)),
-                slice(start, start + _BLOCK),
-            )
+            part = slice(start, min(len(table), start + _BLOCK))
+            block = slice(rows.start + part.start, rows.start + part.stop)
             for point, (x, y, visible) in enumerate(columns):
                 self.keypoints[block, point, 0] = x[part]
                 self.keypoints[block, point, 1] = y[part]
