@@ -2,8 +2,8 @@
 
 Measured on what a crop shows of its image, in RGB from 0 to 1. ``sharpness`` compares squared gradients over one pixel
 with those over four, both less what grain gives to them: about 1 for edges that lie between two pixels, towards a sixth
-for edges wider than eight. ``grain`` is the standard deviation of Gaussian noise that would give the median response to
-a filter that no straight edge and no slope excites: noise, or texture as fine as a pixel.
+for edges wider than eight. ``grain`` is the standard deviation of Gaussian noise in the luma that would give the median
+response to a filter that no straight edge and no slope excites: noise, or texture as fine as a pixel.
 """
 
 from __future__ import annotations
