@@ -166,7 +166,7 @@ CASES: list[tuple[str, Change, str, str, Change]] = [
     ("stiff", spread(0.03), "hurts", "4 % of the crop's side", spread(0.04)),
     ("stiff", spread(0.0), "hurts", "render more poses", spread(np.nan)),
     ("small_subjects", tiny_ones("target", 0.3), "hurts", "38 of 128 pixels", tiny_ones("target", 0.35)),
-    ("small_subjects", tiny_ones("source", 0.3), "hurts", "source.boxes=from_keypoints", tiny_ones("source", 0.4)),
+    ("small_subjects", tiny_ones("source", 0.3), "hurts", "source.boxes=given", tiny_ones("source", 0.4)),
     ("aspect", wide(1.6), "hurts", "wider", wide(1.45)),
     ("aspect", wide(1 / 1.6), "hurts", "taller", wide(1 / 1.45)),
     ("unknown_size", scaled("target", fill=numbers(np.nan)), "note", "no boxes", scaled("target", fill=numbers(0.8))),

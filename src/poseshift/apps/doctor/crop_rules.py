@@ -75,17 +75,14 @@ def size(found: Examination) -> Iterator[Line]:
 
 def small_subjects(found: Examination) -> Iterator[Line]:
     """Subjects that fill so little of their crops that the net hardly sees them."""
-    for role, values in zip(("source", "target"), fills(found), strict=True):
+    for (role, _, scale), values in zip(both(found), fills(found), strict=True):
         if not len(values) or float(np.median(values)) >= thresholds.SMALL_SUBJECT:
             continue
         share, size = float(np.median(values)), found.config.input_size
-        text = (
-            f"half of the {role} subjects fill at most {percent(share)} of their crops: {share * size:.0f} of {size} "
-        )
-        text += "pixels"
-        ways = "give boxes and set" if role == "target" else "set"
-        modes = "given" if role == "target" else "from_keypoints"
-        yield line("small_subjects", "hurts", text, f"cut closer: {ways} --set common.{role}.boxes={modes}")
+        text = f"half of the {role} subjects fill at most {percent(share)} of their crops: "
+        text += f"{share * size:.0f} of {size} pixels"
+        mode = "given" if scale.boxed == 1 else "from_keypoints"
+        yield line("small_subjects", "hurts", text, f"cut closer: --set common.{role}.boxes={mode}")
 
 
 def unknown_size(found: Examination) -> Iterator[Line]:
