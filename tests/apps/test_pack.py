@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests import tiny
+from tests.data.formats.miniatures import lsp
 
 from poseshift.apps import pack as module
 from poseshift.apps.pack import pack
@@ -190,3 +191,10 @@ def test_a_shift_in_pixels_is_left_out_once_images_are_scaled(tmp_path: Path, mo
     scaled = pack("any", tmp_path / "small", image_side=16).index.splits["train"]
     assert scaled.reference_shift == 0.0
     assert "has no meaning" in scaled.note
+
+
+def test_training_and_test_data_together_are_not_called_train(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = lsp.write(tmp_path / "in")
+    assert list(pack(f"lsp:{path}", tmp_path / "both").index.splits) == ["all"]
+    assert list(pack(f"lsp:{path}", tmp_path / "one", splits=["train"]).index.splits) == ["train"]

@@ -135,7 +135,8 @@ def pack(
     Args:
         data: ``FORMAT:PATH``.
         out: A folder that does not exist.
-        splits: Of that format; without one, what the format reads without, under the name of ``train``.
+        splits: Of that format; without one, what the format reads without, under the name of ``train``, or of ``all``
+            where that is training and test data together.
         shard_mib: Encoded images in a shard.
         image_side: See :class:`Encoding`; keypoints and boxes are scaled with their image.
         quality: See :class:`Encoding`.
@@ -161,8 +162,9 @@ def pack(
         draft.mkdir(parents=True)
         for name in dict.fromkeys(splits or [""]):
             annotations = formats.read(data, split=name or None)
-            packer = _Packer(draft, name or DEFAULT_SPLIT, annotations, encoding, shard_mib * MIB, group_bytes)
-            written[name or DEFAULT_SPLIT] = packer.run(advance)
+            called = name or _default_split(data)
+            packer = _Packer(draft, called, annotations, encoding, shard_mib * MIB, group_bytes)
+            written[called] = packer.run(advance)
             unreadable += packer.quarantine.lines()
         index = Index(schema_version=SCHEMA, made_by=__version__, made_from=data, splits=written)
         (draft / INDEX).write_text(index.model_dump_json(indent=1), encoding="utf-8")
@@ -170,6 +172,12 @@ def pack(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Packed(path=target, index=index, unreadable=unreadable)
+
+
+def _default_split(data: str) -> str:
+    """What is packed without a split must not be called ``train`` where the format has test data in it."""
+    known = getattr(formats.FORMATS.get(data.partition(":")[0]), "SPLITS", ())
+    return "all" if "all" in known and len(known) > 1 else DEFAULT_SPLIT
 
 
 def _finish(draft: Path, target: Path) -> None:
