@@ -72,6 +72,17 @@ def test_without_pairs_nothing_is_excluded() -> None:
     assert torch.equal(found, mask)
 
 
+def test_trusted_is_the_upper_part_less_the_weaker_of_a_pair_on_one_spot() -> None:
+    pseudo = torch.zeros(1, 4, 10, 20)
+    for k, (x, y, value) in enumerate([(3, 3, 0.9), (4, 3, 0.8), (15, 8, 0.7), (9, 9, 0.1)]):
+        pseudo[0, k, y, x] = value
+    pairs = torch.tensor([[0, 1], [2, 3]])
+    for exclusive, expected in ((0.0, [1, 1, 1, 0]), (0.04, [1, 1, 1, 0]), (0.06, [1, 0, 1, 0])):
+        mask, peaks = pseudo_labels.trusted(pseudo, fraction=0.75, pairs=pairs, exclusive=exclusive)
+        assert mask.tolist() == [expected]
+        torch.testing.assert_close(peaks, torch.tensor([[0.9, 0.8, 0.7, 0.1]]))
+
+
 def test_choose_confident() -> None:
     peaks = torch.tensor([[0.95, 0.2, 0.9], [0.1, 0.2, 0.3], [0.99, 0.99, 0.99], [0.0, 0.93, 0.0]])
     draws = torch.tensor([[0.4, 0.1, 0.9, 0.5], [0.0, 0.1, 0.2, 0.3], [0.5, 0.7, 0.8, 0.1], [0.49, 0.0, 0.0, 0.0]])

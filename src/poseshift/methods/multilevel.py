@@ -118,11 +118,9 @@ class Multilevel(Method):
         canonical = affine.unwarp_heatmaps(student.heatmaps.float(), matrix, stride=self.nets.student.stride)
 
         terms = {"supervised": Term(supervised(source, batch.source, self.nets.student.stride, self.heatmap))}  # Eq. 3
-        points, peaks = heatmaps.peaks(pseudo)
-        mask = pseudo_labels.top_fraction(peaks, self.config.mask_fraction)
-        if self.config.exclusive_pairs:
-            distance = self.config.exclusive_pairs * pseudo.shape[-1]
-            mask = pseudo_labels.exclude_coincident(mask, points, peaks, self.pairs, distance=distance)
+        mask, peaks = pseudo_labels.trusted(
+            pseudo, fraction=self.config.mask_fraction, pairs=self.pairs, exclusive=self.config.exclusive_pairs
+        )
         if self.config.consistency:
             terms["consistency"] = Term(
                 self._consistency(canonical, pseudo, mask, matrix), self.config.consistency_weight

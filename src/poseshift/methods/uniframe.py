@@ -86,11 +86,9 @@ class Uniframe(Method):
         student = self.nets.student(self._occluded(batch, pseudo))
         canonical = affine.unwarp_heatmaps(student.heatmaps.float(), target.student.matrix, stride=stride)
 
-        points, peaks = heatmaps.peaks(pseudo)
-        mask = pseudo_labels.top_fraction(peaks, self.config.mask_fraction)
-        if self.config.exclusive_pairs:
-            distance = self.config.exclusive_pairs * pseudo.shape[-1]
-            mask = pseudo_labels.exclude_coincident(mask, points, peaks, self.pairs, distance=distance)
+        mask, peaks = pseudo_labels.trusted(
+            pseudo, fraction=self.config.mask_fraction, pairs=self.pairs, exclusive=self.config.exclusive_pairs
+        )
         rectified = heatmaps.rectify(pseudo, self.heatmap.sigma)
         if self.config.valid_only:
             seen = affine.seen_cells(canonical, target.student.matrix, stride=stride)

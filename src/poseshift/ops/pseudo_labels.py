@@ -52,6 +52,24 @@ def exclude_coincident(
     return mask * (1 - torch.zeros_like(mask).scatter(1, weaker, near.to(mask.dtype)))
 
 
+def trusted(
+    pseudo: Float[Tensor, "B K h w"], *, fraction: float, pairs: Int[Tensor, "P 2"], exclusive: float
+) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
+    """Which peaks of the teacher are pseudo-labels: mask ``B×K`` (0 or 1) and the peaks' values ``B×K``.
+
+    Args:
+        pseudo: ``B×K×h×w``.
+        fraction: See :func:`top_fraction`.
+        pairs: ``P×2`` indices of left and right.
+        exclusive: As a share of the width, the distance of :func:`exclude_coincident`; 0 for none, as published.
+    """
+    points, peaks = heatmaps.peaks(pseudo)
+    mask = top_fraction(peaks, fraction)
+    if exclusive:
+        mask = exclude_coincident(mask, points, peaks, pairs, distance=exclusive * pseudo.shape[-1])
+    return mask, peaks
+
+
 def choose_confident(
     peaks: Float[Tensor, "B K"], *, threshold: float, probability: float, draws: Float[Tensor, "B K+1"]
 ) -> tuple[Int[Tensor, " B"], Bool[Tensor, " B"]]:
