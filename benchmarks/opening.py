@@ -38,6 +38,9 @@ from poseshift.data import formats
 def resident():
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
+def peak():  # not ru_maxrss, which a process inherits
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 def load():
     with open(path, encoding="utf-8") as file:
         return json.load(file)
@@ -49,8 +52,7 @@ kind, path = sys.argv[1:]
 before = resident()
 found, wall, cpu = timed()
 count = len(found["annotations"] if kind == "json.load" else found)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-result = {"wall": wall, "cpu": cpu, "kept": (resident() - before) / count, "peak": (peak - before) / count}
+result = {"wall": wall, "cpu": cpu, "kept": (resident() - before) / count, "peak": (peak() - before) / count}
 if kind == "packed":
     del found
     _, result["again_wall"], result["again_cpu"] = timed()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 GROUP_BYTES = 8 * 2**20
 """Encoded images of a row group: what one reading fetches, and what is kept in memory a few times over."""
 GROUP_IMAGES = 8192
-TABLE_ROWS = 65_536
-"""Instances of a row group of the table."""
+TABLE_ROWS = 16_384
+"""Instances of a row group of the table: some megabytes, which is what opening needs beside the annotations."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -192,6 +192,11 @@ def read_group(
     return table
 
 
+def release() -> None:
+    """Gives back the memory that pyarrow keeps for its next reading."""
+    pyarrow_module().default_memory_pool().release_unused()
+
+
 def writer(path: Path, schema: pa.Schema, *, dictionaries: Sequence[str]) -> pq.ParquetWriter:
     """An open file; pages have checksums, and only the named columns are dictionary-encoded."""
     return pyarrow_module().parquet.ParquetWriter(

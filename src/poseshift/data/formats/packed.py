@@ -227,6 +227,7 @@ def read(path: str, *, split: str | None = None, labelled: bool = True) -> Annot
     splits = _chosen(read_index(root), root, split)
     columns = _Columns(splits, labelled)
     _fill(columns, root, splits)
+    parquet.release()
     images = PackedImages(
         root=root,
         shards=tuple(shard for one in splits for shard in one.shards),
