@@ -25,7 +25,10 @@ def test_columns(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, {**first, "segmentation": [[1, 2]]}, {"id": 4, "image_id": 8, "group": "dog 1"})
     assert (rows.ids, rows.image_ids, rows.category_ids, rows.crowds) == ([3, 4], [7, 8], [1, None], [0, None])
     assert (rows.boxes, rows.groups) == ([pack("4d", 1, 2, 3, 4), None], ["7", "dog 1"])
+    assert isinstance(rows.keypoints, list)
     assert rows.keypoints == [pack("3d", 1, 2.5, 2), b""]
+    even = rows_of(tmp_path, first, {**first, "keypoints": [3, 4, 0]}).select([False, True])
+    np.testing.assert_array_equal(even.keypoints, [[3, 4, 0]])
     assert len(rows.select([False, True])) == 1
     assert rows.select([False, True]).groups == ["dog 1"]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import compress, repeat
 from operator import itemgetter
 from pathlib import Path
+from struct import Struct
 from struct import error as StructError
-from struct import pack
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Rows:
         image_ids: ``N``.
         category_ids: ``N``.
         crowds: ``N``.
-        keypoints: ``N``: see :func:`_packed`.
+        keypoints: ``N×M`` numbers where all have ``M`` of them, else what :func:`_packed` makes of each.
         boxes: ``N``, likewise.
         groups: ``N``, as text; the image's id where the annotation names none.
     """
@@ -43,7 +44,7 @@ class Rows:
     image_ids: list[Any]
     category_ids: list[Any]
     crowds: list[Any]
-    keypoints: list[Any]
+    keypoints: list[Any] | npt.NDArray[np.float64]
     boxes: list[Any]
     groups: list[str]
 
@@ -54,8 +55,11 @@ class Rows:
         """The rows where ``wanted`` (``N``) is true."""
         if all(wanted):
             return self
-        names = [name for name in self.__dataclass_fields__ if name != "file"]
-        return Rows(file=self.file, **{name: list(compress(getattr(self, name), wanted)) for name in names})
+        lists = {name: value for name, value in vars(self).items() if isinstance(value, list)}
+        kept: dict[str, Any] = {name: list(compress(value, wanted)) for name, value in lists.items()}
+        if isinstance(self.keypoints, np.ndarray):
+            kept["keypoints"] = self.keypoints[np.array(wanted)]
+        return replace(self, **kept)
 
     def refuse(self, bad: npt.ArrayLike, what: str) -> None:
         """Raise :class:`FormatError` where an annotation is ``bad`` (``N``), naming the first one."""
@@ -69,12 +73,17 @@ def _no_list(file: Path, key: str) -> FormatError:
     return FormatError(f"{str(file)!r} has no list {key!r} of objects; expected {expected}; {_REMEDY}")
 
 
+@lru_cache(maxsize=64)
+def _doubles(count: int) -> Struct:
+    return Struct(f"{count}d")
+
+
 def _packed(values: Any) -> Any:
     """A plain list of numbers as the bytes of their doubles, a third of its memory; all else as it is."""
     if type(values) is not list:
         return values
     try:
-        return pack(f"{len(values)}d", *values)
+        return _doubles(len(values)).pack(*values)
     except (StructError, OverflowError):
         return values
 
@@ -132,13 +141,16 @@ def load(file: Path, *, labelled: bool = True) -> tuple[list[tuple[Any, Any]], R
     rows = content.pop("annotations")
     columns = [list(map(itemgetter(place), rows)) for place in range(len(_FIELDS) + 1)]
     names = ("ids", "image_ids", "category_ids", "crowds", "keypoints", "boxes", "groups")
-    return content["images"], Rows(file=file, **dict(zip(names, columns, strict=True))), content["categories"]
+    named: dict[str, Any] = dict(zip(names, columns, strict=True))
+    if (table := _table(named["keypoints"])) is not None:
+        named["keypoints"] = table
+    return content["images"], Rows(file=file, **named), content["categories"]
 
 
-def _labelled(values: list[Any]) -> list[bool]:
+def _labelled(values: list[Any] | npt.NDArray[np.float64]) -> list[bool]:
     """Whether each has a keypoint with v > 0; keypoints of a wrong kind count, to be named later."""
-    if (table := _table(values)) is not None:
-        found: list[bool] = (table[:, 2::3] != 0).any(axis=1).tolist()
+    if isinstance(values, np.ndarray):
+        found: list[bool] = (values[:, 2::3] != 0).any(axis=1).tolist()
         return found
     return [_has_label(_unpacked(one)) for one in values]
 
@@ -174,30 +186,39 @@ def keypoints(rows: Rows, count: int) -> tuple[FloatArray, npt.NDArray[np.uint8]
     Raises:
         FormatError: An annotation has not ``count`` keypoints of x, y, v, or a value that cannot be.
     """
-    table = _table(rows.keypoints)
-    lists = [] if table is not None else [_unpacked(values) for values in rows.keypoints]
-    nested = bool(lists) and isinstance(lists[0], list) and isinstance(next(iter(lists[0]), None), list)
-    lengths = [len(values) if isinstance(values, list) else -1 for values in lists]
-    found = np.full(len(rows), table.shape[1]) if table is not None else np.array(lengths)
-    rows.refuse(found != count * (1 if nested else 3), f"has not {count} keypoints of x, y, v; correct it")
-    try:
-        flat = (np.array(lists, np.float64) if table is None else table).reshape(len(rows), count, 3)
-    except (TypeError, ValueError, OverflowError) as error:
-        file = str(rows.file)
-        raise FormatError(f"{file!r}: 'keypoints' must be numbers x, y, v ({error}); correct the file") from error
+    flat = _triples(rows, count)
     visible = flat[..., 2]
     known = (visible == 0) | (visible == 1) | (visible == 2)
     rows.refuse(~known.all(axis=1), "has a visibility other than 0, 1, 2; correct it")
     labelled = visible != NOT_LABELLED
-    infinite = ~np.isfinite(flat).all(axis=2) & labelled
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused as infinite
+        points = flat[..., :2].astype(np.float32)
+    infinite = ~np.isfinite(points).all(axis=2) & labelled
     rows.refuse(infinite.any(axis=1), "has a labelled coordinate that is not finite; correct it or set v to 0")
-    points = np.where(labelled[..., None], flat[..., :2], 0).astype(np.float32)
+    points[~labelled] = 0
     return points, visible.astype(np.uint8)
+
+
+def _triples(rows: Rows, count: int) -> npt.NDArray[np.float64]:
+    """``N×K×3``. Raises :class:`FormatError` where an annotation has another number of them, or no numbers."""
+    what, values = f"has not {count} keypoints of x, y, v; correct it", rows.keypoints
+    if isinstance(values, np.ndarray):
+        rows.refuse(np.full(len(rows), values.shape[1] != 3 * count), what)
+        return values.reshape(len(rows), count, 3)
+    lists = [_unpacked(one) for one in values]
+    nested = isinstance(lists[0], list) and isinstance(next(iter(lists[0]), None), list)
+    lengths = np.array([len(one) if isinstance(one, list) else -1 for one in lists])
+    rows.refuse(lengths != count * (1 if nested else 3), what)
+    try:
+        return np.array(lists, np.float64).reshape(len(rows), count, 3)
+    except (TypeError, ValueError, OverflowError) as error:
+        file = str(rows.file)
+        raise FormatError(f"{file!r}: 'keypoints' must be numbers x, y, v ({error}); correct the file") from error
 
 
 def boxes(rows: Rows) -> FloatArray:
     """``N×4`` corners; NaN where there is no ``bbox``. Raises :class:`FormatError` where one is no four numbers."""
-    empty = pack("4d", *[np.nan] * 4)
+    empty = _packed([np.nan] * 4)
     boxes = [box or empty for box in rows.boxes]
     try:
         table = _table(boxes)

@@ -140,6 +140,7 @@ BROKEN: dict[str, tuple[Callable[[Document], Any], type[DataError], str]] = {
     ),
     "null": (lambda d: first(d, keypoints=[1, None, 2] * 3), FormatError, r"annotation 1 has a labelled.*not finite"),
     "infinite": (lambda d: first(d, keypoints=[1, 1e999, 2] * 3), FormatError, r"annotation 1 has a labelled"),
+    "too large": (lambda d: first(d, keypoints=[1, 1e300, 2] * 3), FormatError, r"annotation 1 has a labelled"),
     "count": (lambda d: first(d, keypoints=[1, 2, 2]), FormatError, r"annotation 1 has not 3 keypoints"),
     "no list": (lambda d: first(d, keypoints="many"), FormatError, r"annotation 1 has not 3 keypoints|numbers"),
     "text": (lambda d: first(d, keypoints=["a", 2, 2] * 3), FormatError, "must be numbers"),
