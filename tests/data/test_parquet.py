@@ -82,6 +82,18 @@ def test_parts_of_files(tmp_path: Path) -> None:
         assert root.read("x", 3, 6) == b"345"
 
 
+def test_a_server_that_gives_whole_files_only_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the standard library's does, which knows no range requests."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.pipe("/whole/x", b"0123456789")
+    monkeypatch.setattr(type(system), "cat_file", lambda self, path, start=None, end=None: b"0123456789")
+    assert Root("memory://whole").read("x") == b"0123456789"
+    with pytest.raises(DataError, match=r"gives whole files only.*packed:simplecache::URL"):
+        Root("memory://whole").read("x", 3, 6)
+
+
 @pytest.mark.parametrize(("url", "says"), [("nowhere://x", "no URL that fsspec understands"), ("s3://x", "s3fs")])
 def test_what_a_url_needs_is_named(url: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)

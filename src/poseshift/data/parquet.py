@@ -88,11 +88,17 @@ class Root:
         try:
             if self.remote:
                 system, path = _file_system(place)
-                return bytes(system.cat_file(path, start=start, end=end))
+                content = bytes(system.cat_file(path, start=start, end=end))
+                if start is not None and end is not None and len(content) > end - start:
+                    raise DataError(
+                        f"{place!r}: the server gives whole files only, not the parts that were asked for; use another "
+                        "server, or let fsspec keep the files: packed:simplecache::URL"
+                    )
+                return content
             with Path(place).open("rb") as file:
                 file.seek(start or 0)
                 return file.read() if end is None else file.read(max(0, end - (start or 0)))
-        except UsageError:
+        except (UsageError, DataError):
             raise
         except FileNotFoundError as error:
             raise DataError(f"looked for a file {place!r} and found none; check the path or fetch it again") from error
