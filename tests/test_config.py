@@ -73,10 +73,6 @@ def test_it_is_frozen() -> None:
             ["seed: Input should be greater than or equal to 0, found -1 (and 1 more)"],
         ),
         ({**RAW, "augment": {"source": {"scale": [2, 1]}}}, ["augment.source.scale", "expected 0 < low <= high"]),
-        *(
-            ({**RAW, "augment": {role: {"flip": 0.5}}}, [f"augment.{role}: flip 0.5: only source views are mirrored"])
-            for role in ("student", "teacher")
-        ),
         (
             {**RAW, "augment": {"source": {"noise": [0.5, 2]}}},
             ["augment.source.noise: expected a number from 0 to 1, or"],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from poseshift.data.augment import AugmentConfig
 from poseshift.data.crops import CropConfig
@@ -69,16 +69,6 @@ class ViewsConfig(_Strict):
     student: AugmentConfig = AugmentConfig()
     teacher: AugmentConfig = AugmentConfig()
     teachers: int = Field(1, ge=1, description="Views of the teacher (k).")
-
-    @field_validator("student", "teacher")
-    @classmethod
-    def _not_mirrored(cls, view: AugmentConfig) -> AugmentConfig:
-        if view.flip:
-            raise ValueError(
-                f"flip {view.flip:g}: only source views are mirrored (published protocols mirror no target; undoing it "
-                "would have to exchange left and right heatmaps); set 0"
-            )
-        return view
 
 
 class RunConfig(_Strict):

@@ -17,6 +17,7 @@ from poseshift.draws import Draws
 from poseshift.methods import METHODS
 from poseshift.methods.base import Context, HeatmapConfig, Method, OptimiserConfig, Update
 from poseshift.models.adain import StyleNet, StyleNetConfig
+from poseshift.models.mean_teacher import MeanTeacher
 from poseshift.models.pose_net import PoseNet, PoseNetConfig
 from poseshift.ops import affine
 
@@ -58,7 +59,7 @@ def pose_net() -> PoseNet:
 def make(name: str, options: dict[str, Any], *, seed: int = 0) -> Method:
     torch.manual_seed(seed)
     style = StyleNet(StyleNetConfig())
-    context = Context(net=pose_net, style=style, heatmap=HeatmapConfig(), targets=TARGETS)
+    context = Context(net=pose_net, style=style, heatmap=HeatmapConfig(), targets=TARGETS, pairs=((0, 2),))
     method = METHODS[name](METHODS[name].Config(**options), context).train()
     method.refresh(iter([plain_targets()]))
     return method
@@ -299,3 +300,12 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
         with torch.no_grad():
             shape = method.predictor(torch.randn(2, 3, 64, 96)).heatmaps.shape
         assert shape == (2, KEYPOINTS, 16, 24)
+
+
+@every_method
+def test_teachers_know_which_keypoints_are_left_and_right(name: str) -> None:
+    """Else the pseudo-labels of a mirrored view would have their sides exchanged."""
+    teachers = [module for module in make(name, {}).modules() if isinstance(module, MeanTeacher)]
+    assert bool(teachers) == (name in {"multilevel", "uniframe"})
+    for teacher in teachers:
+        assert teacher.other_side.tolist()[:3] == [2, 1, 0]

@@ -91,3 +91,18 @@ def test_one_image_batch_for_each_view() -> None:
     nets, shown = pair("ema"), view()
     with pytest.raises(ValueError, match="zip"):
         nets.pseudo_heatmaps([shown.images, shown.images], (shown,))
+
+
+def test_a_mirrored_view_exchanges_left_and_right() -> None:
+    torch.manual_seed(0)
+    net = PoseNet(PoseNetConfig(backbone="small", head="pyramid", width=16), keypoints=4)
+    nets = MeanTeacher(net, decay=0.9, norm="ema", pairs=((0, 2),))
+    maps = torch.rand(2, 4, 16, 24)
+    matrix = torch.stack([affine.mirror(96, like=maps), torch.eye(3)])
+    found = nets.to_canonical(maps, View(images=torch.zeros(2, 3, 64, 96), matrix=matrix))
+    torch.testing.assert_close(found[0], maps[0].flip(-1)[[2, 1, 0, 3]], atol=2e-5, rtol=0)
+    torch.testing.assert_close(found[1], maps[1], atol=2e-5, rtol=0)
+
+
+def test_what_mirrors_sides_is_no_part_of_a_checkpoint() -> None:
+    assert not [name for name in pair("ema").state_dict() if "other_side" in name]

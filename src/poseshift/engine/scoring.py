@@ -73,12 +73,13 @@ def _coincidence(net: PoseNet, data: Data, target: Crops, batches: Batches, conf
 def _pairs(target: Crops, batches: Batches, config: RunConfig) -> Iterator[tuple[TargetBatch, TargetBatch]]:
     """Plain and augmented views of the same target images, equal at every checkpoint."""
     rows = rows_for_scoring(target, config.agreement_images, config.seed)
+    upright = config.augment.student.model_copy(update={"flip": 0.0})  # points, not maps, are compared: sides stay
     for first in range(0, len(rows), config.batch_size):
         crops, ids, _ = collate([target[row] for row in rows[first : first + config.batch_size]])
         crops, ids = crops.to(batches.device), ids.to(batches.device)
         draws = Draws(seed=config.seed, step=first, start=0, count=len(ids), total=len(ids), device=batches.device)
         plain = augment.plain(crops, size=target.size)
-        strong = augment.draw(crops, config.augment.student, draws, size=target.size, stream="select")
+        strong = augment.draw(crops, upright, draws, size=target.size, stream="select")
         yield (
             TargetBatch(student=plain, teacher=(plain,), ids=ids),
             TargetBatch(student=strong, teacher=(plain,), ids=ids),

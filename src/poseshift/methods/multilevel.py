@@ -89,7 +89,7 @@ class Multilevel(Method):
         super().__init__(config, context)
         self.config, self.heatmap = config, context.heatmap
         net = context.net()
-        self.nets = MeanTeacher(net, decay=config.ema_decay, norm=config.teacher_bn)
+        self.nets = MeanTeacher(net, decay=config.ema_decay, norm=config.teacher_bn, pairs=context.pairs)
         self.discriminator = Discriminator(net.width) if "feature" in config.levels else None
         self.register_buffer("pairs", torch.tensor(context.pairs, dtype=torch.long).view(-1, 2), persistent=False)
         self.styles: StyleBank | None = None
@@ -115,7 +115,7 @@ class Multilevel(Method):
         pseudo = self.nets.pseudo_heatmaps([view.images for view in target.teacher], target.teacher)
         source = self.nets.student(self._restyled(batch))
         student = self.nets.student(self._occluded(batch, pseudo))
-        canonical = affine.unwarp_heatmaps(student.heatmaps.float(), matrix, stride=self.nets.student.stride)
+        canonical = self.nets.to_canonical(student.heatmaps, target.student)
 
         terms = {"supervised": Term(supervised(source, batch.source, self.nets.student.stride, self.heatmap))}  # Eq. 3
         mask, peaks = pseudo_labels.trusted(

@@ -69,7 +69,7 @@ class Uniframe(Method):
                 "method 'uniframe' needs a style net; give `style: RUN`, a finished run of the method 'style'"
             )
         self.config, self.heatmap = config, context.heatmap
-        self.nets = MeanTeacher(context.net(), decay=config.ema_decay, norm=config.teacher_bn)
+        self.nets = MeanTeacher(context.net(), decay=config.ema_decay, norm=config.teacher_bn, pairs=context.pairs)
         self.register_buffer("pairs", torch.tensor(context.pairs, dtype=torch.long).view(-1, 2), persistent=False)
         self.styles = StyleBank(context.style, context.targets)
 
@@ -84,7 +84,7 @@ class Uniframe(Method):
         pseudo = self.nets.pseudo_heatmaps(self._teacher_images(batch), target.teacher)
         source = self.nets.student(self._source_images(batch))
         student = self.nets.student(self._occluded(batch, pseudo))
-        canonical = affine.unwarp_heatmaps(student.heatmaps.float(), target.student.matrix, stride=stride)
+        canonical = self.nets.to_canonical(student.heatmaps, target.student)
 
         mask, peaks = pseudo_labels.trusted(
             pseudo, fraction=self.config.mask_fraction, pairs=self.pairs, exclusive=self.config.exclusive_pairs

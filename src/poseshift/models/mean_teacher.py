@@ -25,8 +25,16 @@ class MeanTeacher(nn.Module):
     student's.
     """
 
-    def __init__(self, net: PoseNet, *, decay: float, norm: TeacherNorm) -> None:
+    other_side: Tensor
+
+    def __init__(
+        self, net: PoseNet, *, decay: float, norm: TeacherNorm, pairs: tuple[tuple[int, int], ...] = ()
+    ) -> None:
         super().__init__()
+        mirrored = torch.arange(net.final.out_channels)
+        for left, right in pairs:
+            mirrored[left], mirrored[right] = right, left
+        self.register_buffer("other_side", mirrored, persistent=False)
         self.student, self.teacher = net, copy.deepcopy(net)
         self.teacher.requires_grad_(False)
         self.decay, self.norm = decay, norm
@@ -36,6 +44,11 @@ class MeanTeacher(nn.Module):
         super().train(mode)
         self.teacher.train(mode and self.norm == "batch")
         return self
+
+    def to_canonical(self, maps: Float[Tensor, "B K h w"], view: View) -> Float[Tensor, "B K h w"]:
+        """Heatmaps ``B×K×h×w`` of a view in its canonical frame, left and right exchanged where it is mirrored."""
+        stride, matrix = self.student.stride, view.matrix
+        return affine.unwarp_heatmaps(maps.float(), matrix, stride=stride, other_side=self.other_side)
 
     @torch.no_grad()
     def pseudo_heatmaps(
@@ -47,10 +60,7 @@ class MeanTeacher(nn.Module):
             images: One batch ``B×3×H×W`` for each view, perhaps restyled.
             views: Whose matrices undo the augmentation.
         """
-        maps = [
-            affine.unwarp_heatmaps(self.teacher(x).heatmaps.float(), view.matrix, stride=self.teacher.stride)
-            for x, view in zip(images, views, strict=True)
-        ]
+        maps = [self.to_canonical(self.teacher(x).heatmaps, view) for x, view in zip(images, views, strict=True)]
         return maps[0] if len(maps) == 1 else torch.stack(maps).mean(0)
 
     def update(self) -> None:
