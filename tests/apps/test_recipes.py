@@ -65,9 +65,9 @@ def test_overrides() -> None:
     with pytest.raises(ConfigError, match=r"--set: unknown key 'seed'; .*write common.KEY=VALUE or stages.NAME.KEY"):
         recipe().overridden(["seed=3"])
     with pytest.raises(
-        ConfigError, match=f"--set: unknown stage 'thrid'; this recipe has {', '.join(recipe().stages)}$"
+        ConfigError, match=f"--set: unknown stage 'fourth'; this recipe has {', '.join(recipe().stages)}$"
     ):
-        recipe().overridden(["stages.thrid.steps=9"])
+        recipe().overridden(["stages.fourth.steps=9"])
 
 
 @pytest.mark.parametrize(
