@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from study_tables import compare, markdown, summarise
+from study_tables import LABEL_FREE, across_seeds, compare, markdown, summarise
 
 from poseshift.apps import recipes
 from poseshift.apps.recipes import Recipe
@@ -138,6 +138,12 @@ def curve(run: Run) -> list[float]:
     """Mean supervised loss in each tenth of a run."""
     values = [line["terms"]["supervised"]["value"] for line in run.metrics() if "supervised" in line.get("terms", {})]
     return [float(np.mean(part)) for part in np.array_split(values, 10)] if len(values) >= 10 else []
+
+
+def label_free(run: Run, step: int) -> dict[str, float]:
+    """The scores without labels of the checkpoint at ``step``, as the run logged them; none without target images."""
+    logged = [line["scores"] for line in run.metrics() if line["step"] == step and "scores" in line]
+    return {name: logged[-1][name] for name in LABEL_FREE if name in logged[-1]} if logged else {}
 
 
 def perform_all(tasks: list[Task], *, jobs: int) -> dict[tuple[str, int], Scored]:
@@ -282,6 +288,13 @@ def main() -> None:
     run = open_run(Path(tasks[0].folder) / first)
     pairs = [pair for pair in recipe.study.get("pairs", []) if set(pair) <= set(by_stage)]
     oracles = [stage for stage, rows in by_stage.items() if rows[0].oracle]
+    unlabelled = {
+        stage: [
+            label_free(open_run(options.work / name / f"seed-{seed}" / stage), one.step)
+            for seed, one in zip(seeds, rows, strict=True)
+        ]
+        for stage, rows in by_stage.items()
+    }
     result: dict[str, Any] = {
         "recipe": name,
         "command": f"python benchmarks/study.py {options.recipe} --seeds {options.seeds}"
@@ -293,6 +306,7 @@ def main() -> None:
         "seeds": seeds,
         "oracles": oracles,
         "curves": {stage: np.mean([one.curve for one in by_stage[stage]], axis=0).tolist() for stage in oracles},
+        "label_free": {stage: across_seeds(rows) for stage, rows in unlabelled.items() if all(rows)},
         "splits": {split: tabulate(by_stage, run, test, split, pairs) for split in splits_of(test)},
     }
     print(markdown(result))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from poseshift import metrics
+from poseshift.engine.select import LabelFree
 from poseshift.metrics import Hits
 from poseshift.types import Annotations
+
+LABEL_FREE = tuple(field.name for field in fields(LabelFree))
 
 
 def compare(scores: dict[str, list[Hits]], annotations: Annotations, pairs: list[list[str]]) -> list[dict[str, Any]]:
@@ -25,14 +30,13 @@ def compare(scores: dict[str, list[Hits]], annotations: Annotations, pairs: list
 def summarise(tables: list[dict[str, Any]], steps: list[int]) -> dict[str, Any]:
     """Mean and standard error over seeds, by group."""
     values = np.array([table["visible"]["pck@0.05"] for table in tables])
-    spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
     groups = {
         name: round(float(np.mean([t["visible"]["groups"][name] for t in tables])), 2)
         for name in tables[0]["visible"]["groups"]
     }
     row: dict[str, Any] = {
         "pck@0.05": round(float(values.mean()), 2),
-        "standard_error": None if np.isnan(spread) else round(float(spread), 2),
+        "standard_error": standard_error(values),
         "seeds": [round(float(v), 2) for v in values],
         "interval_of_seed_0": tables[0]["visible"]["interval"],
         "labelled": round(float(np.mean([t["labelled"]["pck@0.05"] for t in tables])), 2),
@@ -54,6 +58,49 @@ def summarise(tables: list[dict[str, Any]], steps: list[int]) -> dict[str, Any]:
     return row
 
 
+def standard_error(values: npt.NDArray[np.float64]) -> float | None:
+    """Of the mean, to two digits; None for one value."""
+    return round(float(values.std(ddof=1) / np.sqrt(len(values))), 2) if len(values) > 1 else None
+
+
+def across_seeds(rows: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Mean and standard error over seeds of every score without labels that all seeds have."""
+    found = {}
+    for name in LABEL_FREE:
+        if all(name in row for row in rows):
+            values = np.array([row[name] for row in rows])
+            found[name] = {
+                "mean": round(float(values.mean()), 2),
+                "standard_error": standard_error(values),
+                "seeds": [round(float(v), 2) for v in values],
+            }
+    return found
+
+
+def unlabelled(table: dict[str, dict[str, Any]]) -> list[str]:
+    """The lines of the scores without labels; none where no stage has any."""
+    names = [name for name in LABEL_FREE if any(name in row for row in table.values())]
+    if not names:
+        return []
+    lines = ["## Without labels: the scored checkpoints on unlabelled target images (%)", ""]
+    lines += [
+        "| stage | " + " | ".join(f"{name} | ± s.e." for name in names) + " |",
+        "|" + "---|" * (1 + 2 * len(names)),
+    ]
+    for stage, row in table.items():
+        cells = [stage]
+        for name in names:
+            one = row.get(name)
+            cells += ["–", "–"] if one is None else [f"{one['mean']:.1f}", shown(one["standard_error"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def shown(spread: float | None) -> str:
+    """A standard error, or a dash."""
+    return "–" if spread is None else f"{spread:.1f}"
+
+
 def markdown(result: dict[str, Any]) -> str:
     """The tables as text."""
     lines = [
@@ -73,10 +120,9 @@ def markdown(result: dict[str, Any]) -> str:
                 *(f"{row['groups'][g]:.1f}" for g in groups),
             ]
             low, high = row["interval_of_seed_0"]
-            spread = "–" if row["standard_error"] is None else f"{row['standard_error']:.1f}"
             cells += [
                 f"**{row['pck@0.05']:.1f}**",
-                spread,
+                shown(row["standard_error"]),
                 f"{low:.1f} to {high:.1f}",
                 f"{row['labelled']:.1f}",
                 f"{row['reference']:.1f}",
@@ -103,7 +149,8 @@ def markdown(result: dict[str, Any]) -> str:
             for d in part["differences"]
         ]
         lines.append("")
+    lines += unlabelled(result["label_free"])
     for name, values in result["curves"].items():
-        shown = ", ".join(f"{value:.2g}" for value in values)
-        lines += [f"{name}: supervised loss in each tenth of its steps, mean over seeds: {shown}", ""]
+        curve = ", ".join(f"{value:.2g}" for value in values)
+        lines += [f"{name}: supervised loss in each tenth of its steps, mean over seeds: {curve}", ""]
     return "\n".join(lines) + "\n"

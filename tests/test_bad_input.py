@@ -119,6 +119,15 @@ def test_keypoint_counts_that_differ_and_the_mapping_that_cures_it(monkeypatch: 
     assert open_run("out").finished
 
 
+def test_a_source_without_keypoints(monkeypatch: Patch, capsys: Streams) -> None:
+    """Before any stage is trained."""
+    source()
+    words = ("adapt", "--source", "images:photos", "--target", "images:photos", "--out", "out", "--quiet")
+    line = refused(3, monkeypatch, capsys, *words)
+    says(line, "source: images:photos has no keypoints to learn from", "give labelled images, such as coco:FILE.json")
+    assert nothing_was_made()
+
+
 def test_an_annotation_without_image(monkeypatch: Patch, capsys: Streams) -> None:
     document = source()
     config({"source": coco()})

@@ -1,8 +1,9 @@
-"""The numbers that the README shows are those of the committed results."""
+"""The numbers that the README and the results page show are those of the committed results."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,13 @@ def test_the_demos_spread_in_readme() -> None:
     for name in ("source_only", "multilevel", "gain"):
         row = found["pck@0.05"][name]
         assert f"{row['mean']:.1f} ± {row['standard_error']:.1f}" in text, name
+
+
+def test_the_results_page_says_no_number_that_is_not_committed() -> None:
+    """A point or a share in its text stands in a result's table or in the ledger."""
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    said = re.findall(r"(?<![\d.])[+−]?\d+\.\d(?![\d.])|(?<![\d.])\d+ %", text)
+    files = [*(ROOT / "benchmarks/results").glob("*.md"), ROOT / "benchmarks/ledger.md"]
+    committed = "\n".join(path.read_text(encoding="utf-8") for path in files).replace("| -", "| −")
+    assert said
+    assert not [one for one in said if not re.search(rf"(?<![\d.]){re.escape(one)}(?!\d)", committed)]

@@ -173,6 +173,10 @@ def parse(raw: Mapping[str, Any], model: type[BaseModel] = RunConfig, *, origin:
             near = difflib.get_close_matches(places[-1], known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(f"{origin}: unknown key {where!r}; {hint}known: {', '.join(known)}{more}") from None
+        if first["type"].startswith("union_tag_"):
+            name = first["ctx"].get("tag")
+            what = "has no `name`" if name is None else f"unknown name {name!r}"
+            raise ConfigError(f"{origin}: {where}: {what}; known: {', '.join(METHODS)}{more}") from None
         given = first.get("input")
         found = "" if isinstance(given, Mapping) else f", found {_short(given)}"
         message = first["msg"].removeprefix("Value error, ")

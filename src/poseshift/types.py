@@ -208,3 +208,8 @@ class Predictions:
     keypoints: FloatArray
     scores: FloatArray
     crop_side: FloatArray
+
+    @property
+    def count(self) -> int:
+        """Instances that have a prediction; one whose image does not decode has NaN."""
+        return int(np.isfinite(self.keypoints).all(axis=(1, 2)).sum())

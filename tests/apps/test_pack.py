@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from tests.data.formats.miniatures import lsp
 from poseshift.apps import pack as module
 from poseshift.apps.pack import pack
 from poseshift.data import formats
+from poseshift.data.packed import Index
 from poseshift.errors import DataError
 
 pytest.importorskip("pyarrow")
@@ -119,27 +120,24 @@ def test_nothing_is_overwritten(birds: Path) -> None:
     assert {path: path.read_bytes() for path in (birds / "out").rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("when", ["images", "table", "end"])
+@pytest.mark.parametrize("when", ["data.packing._shard_rows", "data.packing.write_table", "apps.pack.Index"])
 def test_what_fails_half_way_leaves_nothing(birds: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    place = {"images": "poseshift.data.packing._shard_rows", "table": "poseshift.data.packing.write_table"}
-    monkeypatch.setattr(place.get(when, "os.fsync"), full)
-    with pytest.raises(OSError, match="No space left"):
-        pack("coco:birds.json", "out")
+    monkeypatch.setattr(f"poseshift.{when}", full)
+    with pytest.raises(DataError, match=r"'deep/out' cannot be written \(No space left on device\); make room"):
+        pack("coco:birds.json", "deep/out")
     assert sorted(path.name for path in birds.iterdir()) == ["birds.json", "photos"]
 
 
 def test_a_folder_that_was_made_meanwhile_is_left_alone(birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sync = os.fsync
+    def meanwhile(**entries: Any) -> Index:
+        (birds / "out").mkdir()
+        return Index(**entries)
 
-    def meanwhile(handle: int) -> None:
-        (birds / "out").mkdir(exist_ok=True)
-        sync(handle)
-
-    monkeypatch.setattr(module.os, "fsync", meanwhile)
-    with pytest.raises(DataError, match="'out' was made meanwhile"):
+    monkeypatch.setattr(module, "Index", meanwhile)
+    with pytest.raises(DataError, match="'out' exists already"):
         pack("coco:birds.json", "out")
     assert not list((birds / "out").iterdir())
 

@@ -114,6 +114,7 @@ def test_images_that_do_not_decode_are_reported_and_left_out(
     results = json.loads(out.read_text(), parse_constant=pytest.fail)
     assert [one["file_name"] for one in results] == [str(photos[0]), str(photos[3])]
     assert [one["image_id"] for one in results] == [1, 4]
+    assert found.count == 2
     assert (len(instances), np.isnan(found.keypoints).any(axis=(1, 2)).tolist()) == (3, [False, True, False])
     text = (predict(run, photos, out=tmp_path / "a.csv"), (tmp_path / "a.csv").read_text())[1]
     assert "nan,nan,0.000" in text
@@ -123,6 +124,10 @@ def test_nothing_that_decodes_is_an_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"none of the 1 files is an image that can be read; .*a\.jpg"):
         predict(run, [tmp_path / "a.jpg"], out=tmp_path / "p.json")
+    (photo,) = tiny.photos(tmp_path / "photos", 1)
+    photo.write_bytes(photo.read_bytes()[: photo.stat().st_size * 9 // 10])
+    with pytest.raises(DataError, match=r"1 images in turn do not decode, the last: .*photo00\.jpg"):
+        predict(run, [photo], out=tmp_path / "p.json")
     assert not (tmp_path / "p.json").exists()
 
 

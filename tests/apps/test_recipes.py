@@ -64,6 +64,10 @@ def test_overrides() -> None:
     assert (found.common["seed"], found.stages["second"]["steps"], found.common["optimiser"]) == (3, 9, {"rate": 0.5})
     with pytest.raises(ConfigError, match=r"--set: unknown key 'seed'; .*write common.KEY=VALUE or stages.NAME.KEY"):
         recipe().overridden(["seed=3"])
+    with pytest.raises(
+        ConfigError, match=f"--set: unknown stage 'fourth'; this recipe has {', '.join(recipe().stages)}$"
+    ):
+        recipe().overridden(["stages.fourth.steps=9"])
 
 
 @pytest.mark.parametrize(

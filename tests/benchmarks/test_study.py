@@ -72,8 +72,27 @@ def test_study_trains_scores_and_compares(recipe: Path, tmp_path: Path, monkeypa
     assert difference["difference"] == pytest.approx(mean, abs=0.02)
     assert difference["low"] <= difference["difference"] <= difference["high"]
     assert not (tmp_path / "ledger.md").exists()  # a procedural set is no test set of the literature
+    lines = (tmp_path / "work/tiny/seed-1/multilevel/metrics.jsonl").read_text().splitlines()
+    (logged,) = [line["scores"] for line in map(json.loads, lines) if "scores" in line]
+    assert list(result["label_free"]) == ["multilevel"]  # the source run has no target images
+    for name in ("agreement", "coincidence"):
+        row = result["label_free"]["multilevel"][name]
+        assert row["seeds"][1] == round(logged[name], 2)
+        assert row["mean"] == pytest.approx(sum(row["seeds"]) / 2, abs=0.01)
     text = (tmp_path / "results/tiny.md").read_text()
+    assert "| stage | agreement | ± s.e. | coincidence | ± s.e. |" in text
     assert f"**{part['stages']['source']['pck@0.05']:.1f}**" in text
+
+
+def test_scores_without_labels_that_some_stages_lack() -> None:
+    tables = script("study_tables")
+    one = tables.across_seeds([{"agreement": 70.0}])
+    assert one == {"agreement": {"mean": 70.0, "standard_error": None, "seeds": [70.0]}}
+    two = tables.across_seeds([{"agreement": 60.0, "coincidence": 20.0}, {"agreement": 62.0, "coincidence": 26.0}])
+    assert two["coincidence"] == {"mean": 23.0, "standard_error": 3.0, "seeds": [20.0, 26.0]}
+    lines = tables.unlabelled({"source": one, "multilevel": two})
+    assert lines[-3:] == ["| source | 70.0 | – | – | – |", "| multilevel | 61.0 | 1.0 | 23.0 | 3.0 |", ""]
+    assert tables.unlabelled({}) == []
 
 
 @pytest.mark.timeout(30)

@@ -122,10 +122,11 @@ def test_monitoring_changes_no_bit_and_is_said(
 
 def test_monitoring_does_not_select(change: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Agreement falls while the monitored score rises: agreement chooses."""
-    from poseshift.engine import scoring
+    from poseshift.engine import scoring, select
 
-    agreed, monitored = iter([3.0, 2.0]), iter([10.0, 90.0])
-    monkeypatch.setattr(scoring.select, "agreement", lambda *args: next(agreed))
+    said = iter([select.LabelFree(agreement=value, coincidence=0.0) for value in (3.0, 2.0)])
+    monitored = iter([10.0, 90.0])
+    monkeypatch.setattr(select, "label_free", lambda *args: next(said))
     monkeypatch.setattr(scoring, "_mean_pck", lambda *args: next(monitored))
     monitor = {"monitor": {"data": TARGET, "split": "test", "boxes": "whole"}}
     found = run(tmp_path / "run", "multilevel", change, monitor)

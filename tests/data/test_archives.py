@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from poseshift.data.archives import ZipImages, decode_image, image_size
-from poseshift.errors import DataError
+from poseshift.errors import DataError, FormatError
 
 
 def encoded(suffix: str = "JPEG", orientation: int = 1) -> bytes:
@@ -43,3 +43,15 @@ def test_a_member_is_given_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images.read(0), decode_image(content, "x"))
     with pytest.raises(DataError, match=r"has no member 'in/b\.png'"):
         images.encoded(1)
+
+
+def test_a_compression_that_python_lacks_is_our_error(tmp_path: Path) -> None:
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.png", b"content")
+    raw = bytearray(file.read_bytes())
+    for header, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        raw[raw.index(header) + offset] = 97  # WavPack
+    file.write_bytes(bytes(raw))
+    with pytest.raises(FormatError, match=r"a\.zip': member 'a\.png' is damaged \(.*compression"):
+        ZipImages(path=file, members=("a.png",)).encoded(0)

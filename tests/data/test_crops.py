@@ -84,7 +84,7 @@ def test_when_nothing_decodes_it_says_so(tmp_path: Path) -> None:
     data = annotations(tmp_path)
     for row in range(4):
         (tmp_path / f"{row}.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"20 images in turn do not decode, the last: .*\.png") as caught:
+    with pytest.raises(DataError, match=r"4 images in turn do not decode, the last: .*\.png") as caught:
         Crops(data, CropConfig(), size=SIZE)[0]
     assert "\n" not in str(caught.value)
 

@@ -99,6 +99,25 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
+def test_folders_above_are_made_and_go_again(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no"):
+        drafted(tmp_path / "new/deep/file", error=ValueError("no"))
+    assert everything(tmp_path) == []
+    drafted(tmp_path / "new/deep/file")
+    assert everything(tmp_path) == ["new", "new/deep", "new/deep/file"]
+
+
+def test_an_error_about_another_file_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """What is read while something is written may fail too, and the message must name that."""
+    for write in (drafted, put_on_stage):
+        with pytest.raises(FileNotFoundError, match=r"beside\.jpg"):
+            write(tmp_path / "new", error=FileNotFoundError(2, "No such file", str(tmp_path / "beside.jpg")))
+        for ours in (tmp_path, tmp_path / "new/images"):
+            with pytest.raises(DataError, match=r"new' cannot be written \(Permission denied\)"):
+                write(tmp_path / "new", error=PermissionError(13, "Permission denied", str(ours)))
+    assert everything(tmp_path) == []
+
+
 def test_a_message_names_the_place_that_the_user_knows(tmp_path: Path) -> None:
     def fill() -> None:
         with staged(tmp_path / "new") as stage:

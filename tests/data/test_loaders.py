@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -175,6 +177,16 @@ def test_workers_change_nothing(make: Make) -> None:
     helped = make(roles=("target",), workers=2)
     for found, expected in islice(zip(helped(3), alone(3), strict=False), 4):
         assert_equal(found, expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
+def test_workers_do_not_get_signals_that_are_meant_for_the_group(make: Make) -> None:
+    """Ctrl-C, or what a scheduler sends, reaches the main process alone, which then finishes its step and saves."""
+    batches = make(roles=("target",), workers=1)()
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    assert os.getpgid(worker.pid or 0) == worker.pid
+    assert os.getpgid(worker.pid or 0) != os.getpgrp()
 
 
 def test_a_target_batch_holds_no_labels(make: Make) -> None:

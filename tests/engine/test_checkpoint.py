@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import pickle
+import resource
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -191,6 +192,21 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(place: str, tmp_path: Path, m
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == ["step-2"]
     before.verify()
+
+
+@pytest.mark.parametrize("large", ["tensors", "state"])
+def test_the_systems_own_reason_is_told(large: str, tmp_path: Path) -> None:
+    """With a limit that the system itself enforces."""
+    small, big = torch.ones(3), torch.ones(50_000)
+    tensors, state = (big, small) if large == "tensors" else (small, big)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(CheckpointError, match=r"step-4: cannot be written \(.*File too large.*\); earlier"):
+            checkpoint.save(tmp_path, 4, tensors={"method": {"a": tensors}}, state={"x": state}, info={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == []
 
 
 def test_a_folder_that_takes_no_files(tmp_path: Path) -> None:

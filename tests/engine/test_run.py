@@ -85,6 +85,19 @@ def test_a_key_that_the_stored_configuration_lacks_has_its_default(
     assert runs.differences(run, tiny.settings(change={"oracle": True})) == ["oracle is False there, True now"]
 
 
+def test_a_parent_may_be_named_by_another_path(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as an --out that is absolute once and relative the next time."""
+    monkeypatch.chdir(tmp_path)
+    tiny.run(Path("source"))
+    child = tiny.run(Path("child"), change={"init": "source", "steps": 2})
+    same, other = (
+        tiny.settings(change={"init": str(path), "steps": 2}) for path in (tmp_path / "source", finished.path)
+    )
+    assert runs.differences(child, same) == []
+    assert train(same, tmp_path / "child", quiet=True).finished
+    assert runs.differences(child, other) == [f"init is 'source' there, {str(finished.path)!r} now"]
+
+
 @pytest.mark.parametrize("kind", ["file", "folder of others", "folder with a hidden file"])
 def test_a_folder_of_something_else_is_not_touched(kind: str, tmp_path: Path) -> None:
     out = tmp_path / "out"

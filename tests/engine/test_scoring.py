@@ -7,7 +7,7 @@ import torch
 from tests import tiny
 
 from poseshift.data import sources
-from poseshift.engine import scoring, setup
+from poseshift.engine import scoring, select, setup
 from poseshift.engine.evaluate import evaluate
 from poseshift.engine.train import Session
 from poseshift.types import Annotations
@@ -60,7 +60,8 @@ def test_without_a_visible_keypoint_there_is_no_score(tmp_path: Path, monkeypatc
 def test_a_net_that_cannot_tell_sides_is_told_of(
     found: float, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(scoring.select, "coincidence", lambda *args: found)
+    said = select.LabelFree(agreement=1.0, coincidence=found)
+    monkeypatch.setattr(scoring.select, "label_free", lambda *args: said)
     one = session(tmp_path, "multilevel", {"method": {"levels": []}})
     assert scoring.scores(one.method, one.data, one.batches, one.config, step=7)["coincidence"] == found
     assert ("step 7: left and right fall on one spot in 80 %" in caplog.text) == told

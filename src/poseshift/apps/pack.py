@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from PIL import Image
 
 from poseshift.data import formats, packing, parquet
 from poseshift.data.archives import decode_image, image_size
+from poseshift.data.drafts import draft
 from poseshift.data.images import Quarantine
 from poseshift.data.packed import INDEX, SCHEMA, Index, Split
 from poseshift.data.packing import GROUP_BYTES, Instances, Picture, Shards
@@ -145,7 +144,7 @@ def pack(
 
     Raises:
         UsageError: An option that cannot be, or pyarrow is not installed.
-        DataError: ``out`` exists, the data cannot be read, or more than 1 % of its images cannot.
+        DataError: ``out`` exists or cannot be written, the data cannot be read, or more than 1 % of its images cannot.
     """
     target, encoding = Path(out), Encoding(side=image_side, quality=quality)
     parquet.pyarrow_module()
@@ -153,24 +152,18 @@ def pack(
         raise UsageError(f"--shard-size {shard_mib}: expected at least 1 MiB")
     if bad := [name for name in splits if not re.fullmatch(r"\w[\w.-]*", name)]:
         raise UsageError(f"--split {bad[0]!r} cannot name a file; expected letters, digits, '_', '-' and '.'")
-    if target.exists():
-        raise DataError(f"{str(target)!r} exists already and is never overwritten; give another folder or remove it")
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     written: dict[str, Split] = {}
     unreadable: list[str] = []
-    try:
-        draft.mkdir(parents=True)
+    with draft(target) as folder:
+        folder.mkdir()
         for name in dict.fromkeys(splits or [""]):
             annotations = formats.read(data, split=name or None)
             called = name or _default_split(data)
-            packer = _Packer(draft, called, annotations, encoding, shard_mib * MIB, group_bytes)
+            packer = _Packer(folder, called, annotations, encoding, shard_mib * MIB, group_bytes)
             written[called] = packer.run(advance)
             unreadable += packer.quarantine.lines()
         index = Index(schema_version=SCHEMA, made_by=__version__, made_from=data, splits=written)
-        (draft / INDEX).write_text(index.model_dump_json(indent=1), encoding="utf-8")
-        _finish(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        (folder / INDEX).write_text(index.model_dump_json(indent=1), encoding="utf-8")
     return Packed(path=target, index=index, unreadable=unreadable)
 
 
@@ -178,19 +171,6 @@ def _default_split(data: str) -> str:
     """What is packed without a split must not be called ``train`` where the format has test data in it."""
     known = getattr(formats.FORMATS.get(data.partition(":")[0]), "SPLITS", ())
     return "all" if "all" in known and len(known) > 1 else DEFAULT_SPLIT
-
-
-def _finish(draft: Path, target: Path) -> None:
-    """Gives the folder its name, once everything in it is on the disk."""
-    for path in (*draft.rglob("*"), draft):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    if target.exists():
-        raise DataError(f"{str(target)!r} was made meanwhile and is never overwritten; give another folder")
-    draft.rename(target)
 
 
 class _Packer:

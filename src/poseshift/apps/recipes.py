@@ -53,9 +53,12 @@ class Recipe:
         return replace(self, stages={name: stage for name, stage in self.stages.items() if name in kept})
 
     def overridden(self, overrides: Sequence[str]) -> Recipe:
-        """With ``common.a.b=c`` or ``stages.NAME.a=c`` set."""
+        """With ``common.a.b=c`` or ``stages.NAME.a=c`` set. Raises :class:`ConfigError`."""
         raw = {"common": self.common, "stages": self.stages, "study": self.study}
-        return recipe_of(config.override(raw, overrides), origin=SET)
+        found = recipe_of(config.override(raw, overrides), origin=SET)
+        if unknown := sorted(set(found.stages) - set(self.stages)):
+            raise ConfigError(f"{SET}: unknown stage {unknown[0]!r}; this recipe has {', '.join(self.stages)}")
+        return found
 
 
 def recipe_of(raw: Mapping[str, Any], *, origin: str) -> Recipe:

@@ -126,7 +126,7 @@ def predict(
     from poseshift.engine.progress import bar
 
     with bar("predict") as advance:
-        instances, _ = run_predict(
+        _, found = run_predict(
             run,
             inputs,
             out=out,
@@ -136,7 +136,7 @@ def predict(
             device=device,
             advance=advance,
         )
-    print(f"{len(instances)} instances: {out}")
+    print(f"{found.count} instances: {out}")
 
 
 def report(

@@ -30,7 +30,8 @@ from poseshift.types import ByteArray
 MAX_MEMBER = 1 << 30
 """Bytes; a member that claims to unpack to more is refused before it is unpacked."""
 ZIP_ERRORS = (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, LookupError, TypeError, zlib.error)
-"""What a damaged zip makes the standard library raise, besides ``BadZipFile``."""
+"""What a damaged zip makes the standard library raise, besides ``BadZipFile``: ``NotImplementedError`` for a
+compression or encryption that it does not know."""
 
 
 @contextmanager

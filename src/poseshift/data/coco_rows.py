@@ -217,7 +217,11 @@ def _triples(rows: Rows, count: int) -> npt.NDArray[np.float64]:
 
 
 def boxes(rows: Rows) -> FloatArray:
-    """``N×4`` corners; NaN where there is no ``bbox``. Raises :class:`FormatError` where one is no four numbers."""
+    """``N×4`` corners; NaN where there is no ``bbox``.
+
+    Raises:
+        FormatError: One is no four numbers, or not finite.
+    """
     empty = _packed([np.nan] * 4)
     boxes = [box or empty for box in rows.boxes]
     try:
@@ -227,7 +231,11 @@ def boxes(rows: Rows) -> FloatArray:
     except (TypeError, ValueError, OverflowError) as error:
         file = str(rows.file)
         raise FormatError(f"{file!r}: 'bbox' must be x, y, width, height ({error}); correct the file") from error
-    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused as infinite
+        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
+    infinite = ~np.isfinite(corners).all(axis=1) & np.fromiter(map(bool, rows.boxes), bool, len(rows))
+    rows.refuse(infinite, "has a bbox that is not finite; correct it or leave it out")
+    return corners
 
 
 def image_index(rows: Rows, image_ids: list[Any]) -> IntArray:

@@ -119,14 +119,16 @@ class Crops(Dataset[Item]):
             DataError: They all failed.
         """
         failed: list[int] = []
-        for candidate in range(row, row + RETRIES):
+        for candidate in range(row, row + min(RETRIES, len(self))):
             at = candidate % len(self)
             try:
                 return Item(self._crop(at), at, tuple(failed))
             except DataError as error:
                 failed.append(at)
                 reason = error
-        raise DataError(f"{RETRIES} images in turn do not decode, the last: {reason}; look at the files") from reason
+        raise DataError(
+            f"{len(failed)} images in turn do not decode, the last: {reason}; look at the files"
+        ) from reason
 
     def _crop(self, row: int) -> Tensor:
         if self.cache is None or self.filled is None:

@@ -1,4 +1,8 @@
-"""Files and folders that appear whole or not at all, and never in the place of others."""
+"""Files and folders that appear whole or not at all, and never in the place of others.
+
+What fails or is interrupted leaves nothing; a process that is killed leaves a hidden draft and nothing of the name that
+was asked for. Nothing is synced to the disk: what a loss of power spoils can be written again from what it was made of.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +30,38 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _elsewhere(error: OSError, *places: Path) -> bool:
+    """Whether an error names a file that is none of these places, inside of one or above it, such as one to read."""
+    if error.filename is None:
+        return False
+    file = Path(os.fsdecode(error.filename))
+    return not any(file.is_relative_to(place) or place.is_relative_to(file) for place in places)
+
+
 def _failed(target: Path, error: OSError) -> DataError:
     reason = error.strerror or " ".join(str(error).split())
     return DataError(f"{str(target)!r} cannot be written ({reason}); make room or mend the folder, then retry")
 
 
 @contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """``folder`` with those above it, made if need be; what was made goes again, if it is empty, where this fails."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for place in missing:
+            with suppress(OSError):
+                place.rmdir()
+        raise
+
+
+@contextmanager
 def draft(target: Path) -> Iterator[Path]:
     """A temporary name beside ``target`` with its ending; what lies there at the end takes the name of ``target``.
+
+    Folders above it are made if need be.
 
     Raises:
         DataError: ``target`` exists already, or the disk refuses; nothing is left behind then.
@@ -41,13 +69,17 @@ def draft(target: Path) -> Iterator[Path]:
     refuse_existing(target)
     temporary = target.with_name(f".{os.getpid()}.{target.name}")
     try:
-        yield temporary
-        refuse_existing(target)
-        temporary.rename(target)
+        with _made(target.parent):
+            try:
+                yield temporary
+                refuse_existing(target)
+                temporary.rename(target)
+            finally:
+                _remove(temporary)
     except OSError as error:
+        if _elsewhere(error, temporary, target):
+            raise
         raise _failed(target, error) from error
-    finally:
-        _remove(temporary)
 
 
 @contextmanager
@@ -57,26 +89,32 @@ def staged(folder: Path) -> Iterator[Path]:
     Raises:
         DataError: An entry exists already, or the disk refuses; nothing is left behind then.
     """
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    moved: list[Path] = []
     stage: Path | None = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
-        yield stage
+        with _made(folder):
+            stage = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+            try:
+                yield stage
+                _move_up(stage, folder)
+            finally:
+                _remove(stage)
+    except OSError as error:
+        if _elsewhere(error, folder):
+            raise
+        raise _failed(folder, error) from error
+    except DataError as error:
+        raise type(error)(str(error).replace(str(stage), str(folder))) from error
+
+
+def _move_up(stage: Path, folder: Path) -> None:
+    """Moves the entries of ``stage`` to ``folder``, all or none."""
+    moved: list[Path] = []
+    try:
         for entry in sorted(stage.iterdir(), key=lambda path: (path.is_file(), path.name)):
             refuse_existing(folder / entry.name)
             entry.rename(folder / entry.name)
             moved.append(folder / entry.name)
-    except BaseException as error:
-        for path in [*moved, *([stage] if stage else [])]:
+    except BaseException:
+        for path in moved:
             _remove(path)
-        for place in made:
-            with suppress(OSError):
-                place.rmdir()
-        if isinstance(error, OSError):
-            raise _failed(folder, error) from error
-        if isinstance(error, DataError):
-            raise type(error)(str(error).replace(str(stage), str(folder))) from error
         raise
-    stage.rmdir()

@@ -7,6 +7,7 @@ step 1,000 draws what an uninterrupted one draws there.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -102,6 +103,12 @@ class Views:
     teachers: int = 1
 
 
+def _leave_group(worker: int) -> None:
+    """A signal to the whole group (Ctrl-C, a scheduler's) must not kill what the last step before saving waits for."""
+    if os.name == "posix":
+        os.setpgid(0, 0)
+
+
 class Batches:
     """Endless :class:`Batch` from the crops that a method needs.
 
@@ -180,6 +187,7 @@ class Batches:
             multiprocessing_context="spawn" if self.workers else None,
             pin_memory=self.device.type == "cuda",
             prefetch_factor=4 if self.workers else None,
+            worker_init_fn=_leave_group if self.workers else None,
         )
 
     def _next(self, stream: str, load: Iterator[tuple[Tensor, Tensor, list[int]]]) -> tuple[Tensor, Tensor]:

@@ -118,7 +118,8 @@ def save(
             save_file(
                 {key: value.detach().cpu().contiguous() for key, value in values.items()}, draft / f"{name}.safetensors"
             )
-        torch.save(dict(state), draft / "state.pt")
+        with (draft / "state.pt").open("wb") as stream:
+            torch.save(dict(state), stream)
         hashes = {file.name: digest(file) for file in sorted(draft.iterdir())}
         (draft / MANIFEST).write_text(
             json.dumps({"schema": SCHEMA, "step": step, "sha256": hashes, "info": info}, indent=1)
@@ -131,8 +132,10 @@ def save(
         _sync(folder)
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(draft, ignore_errors=True)
+        # torch hides what the system said behind a complaint about positions in its archive.
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise CheckpointError(
-            f"{final}: cannot be written ({' '.join(str(error).split())}); earlier checkpoints are intact: "
+            f"{final}: cannot be written ({' '.join(str(reason).split())}); earlier checkpoints are intact: "
             "make room or mend the folder, then run the same command again"
         ) from error
     return Checkpoint(final)

@@ -250,8 +250,14 @@ def create(
 
 
 def differences(run: Run, settings: RunConfig) -> list[str]:
-    """What a configuration has other than an existing run: ``steps is 8 there, 10 now``; empty where they agree."""
+    """What a configuration has other than an existing run: ``steps is 8 there, 10 now``; empty where they agree.
+
+    A parent may be named by another path that leads to the same folder.
+    """
     there, now = (dict(_flat(one.model_dump(mode="json"))) for one in (run.config, settings))
+    for key in config.PARENTS:
+        if there[key] and now[key] and Path(there[key]).resolve() == Path(now[key]).resolve():
+            there[key] = now[key]
     keys = [key for key in {**there, **now} if there.get(key) != now.get(key)]
     return [f"{key} is {there.get(key)!r} there, {now.get(key)!r} now" for key in keys]
 

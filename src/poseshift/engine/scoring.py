@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import torch
 
@@ -31,16 +32,16 @@ CONFUSED = 25.0
 def scores(method: Method, data: Data, batches: Batches, config: RunConfig, *, step: int) -> dict[str, float]:
     """Scores of the method as it is, in percent; the method must be in evaluation mode.
 
-    Labelled data without a visible keypoint gives no score.
+    Labelled data without a visible keypoint gives no score, nor has a skeleton without sides a coincidence.
     """
     found: dict[str, float] = {}
     predictor, student = method.predictor, method.student
     if not isinstance(predictor, PoseNet) or not isinstance(student, PoseNet):
         return found
     if data.target is not None:
-        found["agreement"] = select.agreement(predictor, student, _pairs(data.target, batches, config))
-        if data.skeleton.flip_pairs:
-            found["coincidence"] = _coincidence(predictor, data, data.target, batches, config, step=step)
+        sides = data.skeleton.flip_pairs
+        found |= asdict(select.label_free(predictor, student, _pairs(data.target, batches, config), sides))
+        _warn_of_confusion(found["coincidence"], data, step=step)
     for name, crops in (("validation", data.validation), ("monitor", data.monitor)):
         if crops is not None:
             found[name] = _mean_pck(predictor, crops, batches.device)
@@ -54,20 +55,19 @@ def _mean_pck(net: PoseNet, crops: Crops, device: torch.device) -> float:
     return 100 * metrics.group_means(metrics.pck(hits), annotations.skeleton)["mean"]
 
 
-def _coincidence(net: PoseNet, data: Data, target: Crops, batches: Batches, config: RunConfig, *, step: int) -> float:
-    """Of the predictor on plain target views; warns where it is far above that of the source's labels."""
+def _warn_of_confusion(coincidence: float, data: Data, *, step: int) -> None:
+    """Warns where the predictor's coincidence is far above that of the source's labels."""
     sides = data.skeleton.flip_pairs
-    found = select.coincidence(net, (plain for plain, _ in _pairs(target, batches, config)), sides)
-    if data.source is not None:
-        shown = data.source.keypoints, data.source.annotations.visible
-        usual = select.labelled_coincidence(*shown, sides, size=data.source.size)
-        if found > usual + CONFUSED:
-            log.warning(
-                "step %d: left and right fall on one spot in %.0f %% of the pairs (source labels: %.0f %%): the model "
-                "may not tell sides; more source steps, restyled source images or method.exclusive_pairs may help",
-                *(step, found, usual),
-            )
-    return found
+    if data.source is None or not sides:
+        return
+    shown = data.source.keypoints, data.source.annotations.visible
+    usual = select.labelled_coincidence(*shown, sides, size=data.source.size)
+    if coincidence > usual + CONFUSED:
+        log.warning(
+            "step %d: left and right fall on one spot in %.0f %% of the pairs (source labels: %.0f %%): the model "
+            "may not tell sides; more source steps, restyled source images or method.exclusive_pairs may help",
+            *(step, coincidence, usual),
+        )
 
 
 def _pairs(target: Crops, batches: Batches, config: RunConfig) -> Iterator[tuple[TargetBatch, TargetBatch]]:

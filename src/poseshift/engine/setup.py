@@ -83,7 +83,7 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
 
     Raises:
         ConfigError: A data set that the method needs is not named.
-        DataError: Data that cannot be read, or skeletons that do not fit.
+        DataError: Data that cannot be read, a source without keypoints, or skeletons that do not fit.
     """
     needs, store = config.method.needs, {} if store is None else store
     for name in sorted(needs):
@@ -91,7 +91,7 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
             raise ConfigError(
                 f"{name}: the method {config.method.name!r} needs it; give `{name}: {{data: FORMAT:PATH}}`"
             )
-    source = _read(config.source) if config.source else None
+    source = _labelled(config.source) if config.source else None
     target = _read(config.target, labelled=False, label_boxes=config.target.label_boxes) if config.target else None
     skeleton = _skeleton(config, source, target)
     margin = round(config.margin * config.input_size)
@@ -114,6 +114,16 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
 
 def _read(config: DataConfig, **labels: bool) -> Annotations:
     return sources.read(config.data, split=config.split, limit=config.limit, **labels)
+
+
+def _labelled(config: DataConfig) -> Annotations:
+    source = _read(config)
+    if not len(source.skeleton):
+        raise DataError(
+            f"source: {config.data} has no keypoints to learn from; give labelled images, such as coco:FILE.json, and "
+            "unlabelled ones as the target"
+        )
+    return source
 
 
 def _skeleton(config: RunConfig, source: Annotations | None, target: Annotations | None) -> Skeleton:

@@ -103,6 +103,7 @@ BROKEN: dict[str, tuple[Damage, type[DataError], str]] = {
         FormatError,
         "number 1 has a",
     ),
+    "box": (lambda c: c["annotations"][1]["bbox"].__setitem__(2, float("nan")), FormatError, "number 1 has a bbox"),
     "count": (
         lambda c: [row["keypoints"].pop() for row in c["annotations"]],
         FormatError,

@@ -146,6 +146,13 @@ BROKEN: dict[str, tuple[Callable[[Document], Any], type[DataError], str]] = {
     "text": (lambda d: first(d, keypoints=["a", 2, 2] * 3), FormatError, "must be numbers"),
     "visibility": (lambda d: first(d, keypoints=[1, 2, 3] * 3), FormatError, "annotation 1 has a visibility other"),
     "bbox": (lambda d: first(d, bbox=[1, 2, 3]), FormatError, "'bbox' must be"),
+    "NaN in a bbox": (
+        lambda d: first(d, bbox=[1, 2, float("nan"), 4]),
+        FormatError,
+        r"1 has a bbox that is not finite",
+    ),
+    "null in a bbox": (lambda d: first(d, bbox=[1, None, 3, 4]), FormatError, r"1 has a bbox that is not finite"),
+    "huge bbox": (lambda d: first(d, bbox=[1, 2, 1e300, 4]), FormatError, r"1 has a bbox that is not finite"),
     "no image": (lambda d: first(d, image_id=8), DataError, "annotation 1 is of image 8, which is not in 'images'"),
     "image id": (lambda d: first(d, image_id=[8]), FormatError, r"annotation 1 has 'image_id' \[8\]"),
     "category": (lambda d: first(d, category_id=4), FormatError, r"category 4 is used but not listed.*\[3\]"),

@@ -96,6 +96,8 @@ def _columns(path: Path, *, allow_outside: bool, labelled: bool) -> Annotations:
     known = flat[..., 2] != 0
     if bad := np.flatnonzero((~np.isfinite(flat).all(axis=2) & known).any(axis=1)).tolist():
         raise FormatError(f"{str(path)!r}: annotation number {bad[0]} has a coordinate that is not finite; correct it")
+    if bad := np.flatnonzero(~np.isfinite(boxes).all(axis=1)).tolist():
+        raise FormatError(f"{str(path)!r}: annotation number {bad[0]} has a bbox that is not finite; correct it")
     if unknown := [i for i, image in enumerate(ids) if image not in number]:
         raise DataError(
             f"{str(path)!r}: annotation number {unknown[0]} is of image {ids[unknown[0]]!r}, which is not listed"
@@ -126,7 +128,7 @@ def read(path: str, *, split: str | None = None, allow_outside: bool = False, la
     Raises:
         UsageError: An option after ``@``, or the split, is unknown.
         DataError: Files are missing, the split has no index, or no instance is left.
-        FormatError: A file is not in the official layout, or a coordinate is not finite.
+        FormatError: A file is not in the official layout, or a coordinate or box is not finite.
     """
     if split not in (None, *SPLITS):
         raise UsageError(f"animalpose has no split {split!r}; expected one of {', '.join(SPLITS)}")
