@@ -132,6 +132,18 @@ def first(document: Document, **changes: Any) -> None:
     document["annotations"][0].update(changes)
 
 
+def test_a_name_in_another_case_is_found_where_it_is_clear(
+    document: Document, save: Callable[..., str], tmp_path: Path
+) -> None:
+    document["images"][1]["file_name"] = "B.PNG"
+    found = coco.read(save(document))
+    assert found.images.paths == ("a.png", "b.png")
+    assert found.images.read(1).shape == (21, 33, 3)
+    (tmp_path / "b.PNG").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 2 images have no file, the first is image 9, 'B\.PNG'"):
+        coco.read(str(tmp_path / "labels.json"))
+
+
 BROKEN: dict[str, tuple[Callable[[Document], Any], type[DataError], str]] = {
     "nan": (
         lambda d: first(d, keypoints=[1, float("nan"), 2] * 3),
