@@ -92,6 +92,7 @@ EXECUTED: dict[str, Miniature] = {
         creates=("predictions.csv",)
     ),
     "poseshift evaluate runs/mine/adapt --data coco:labelled.json": Miniature(),
+    "poseshift evaluate runs/mine/adapt --data coco:labelled.json --boxes whole": Miniature(),
     "poseshift report runs/mine/source runs/mine/adapt --data coco:labelled.json --out report.html": Miniature(
         creates=("report.html",)
     ),

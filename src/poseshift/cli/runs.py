@@ -79,6 +79,9 @@ def evaluate(
     ] = "exact",
     checkpoint: Which = "best",
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
+    boxes: Annotated[
+        str | None, typer.Option(help="Cut by given, from_keypoints or whole; else as the run's target was cut.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -87,18 +90,21 @@ def evaluate(
     Example: poseshift evaluate runs/mine/adapt --data lsp:data/lsp --split test
     """
     from poseshift.apps.tables import evaluation_table
+    from poseshift.engine.evaluate import crop_by, protocol_of
     from poseshift.engine.evaluate import evaluate as run_evaluate
-    from poseshift.engine.evaluate import protocol_of
     from poseshift.engine.progress import bar
+    from poseshift.engine.run import open_run
 
+    opened = open_run(run)
     with bar("evaluate") as advance:
         result = run_evaluate(
-            run,
+            opened,
             data,
             split=split,
             protocol=protocol_of(protocol),
             which=_which(checkpoint),
             flip_test=flip_test,
+            crop=None if boxes is None else crop_by(opened, boxes),
             device=device,
             advance=advance,
         )
