@@ -32,7 +32,7 @@ def adapt(
     target: Annotated[str | None, typer.Option(help="Unlabelled images, FORMAT:PATH.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe file instead of the preset.")] = None,
     preset: Annotated[
-        str, typer.Option(help="adapt (light net, works on a CPU) or adapt-paper (published sizes).")
+        str, typer.Option(help="adapt (light net, works on a CPU) or adapt-paper (published sizes and losses).")
     ] = "adapt",
     set_: Set = None,
     quiet: Quiet = False,
