@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
@@ -159,6 +160,10 @@ def yolo_pose(root: Path, kind: Kind) -> None:
 
 
 def tables(root: Path, kind: Kind) -> None:
+    for file in root.rglob("*.h5"):
+        with h5py.File(file, "r+") as content:
+            node = content["df_with_missing/table"]
+            node["values_block_0"] = changed(node["values_block_0"], kind)
     for file in root.rglob("*.csv"):
         rows = list(csv.reader(file.read_text().splitlines()))
         head = next(i for i, row in enumerate(rows) if row[0] == "coords") + 1
