@@ -333,6 +333,17 @@ def test_without_labels_at_least_the_labelled_images_are_there(name: str, functi
     assert bare.skeleton == labelled.skeleton
 
 
+@pytest.mark.parametrize(("name", "function"), writers())
+def test_an_image_is_of_the_same_group_with_labels_and_without(name: str, function: str, tmp_path: Path) -> None:
+    """Else a split by group would not keep labelled test images out of an unlabelled target."""
+    spec = f"{name}:{getattr(miniature(name), function)(tmp_path)}"
+    labelled, bare = (
+        {data.images.key(i): str(group) for i, group in zip(data.image_index.tolist(), data.groups, strict=True)}
+        for data in (read(spec), read_unlabelled(spec))
+    )
+    assert {key: bare[key] for key in labelled} == labelled
+
+
 def read_or_refusal(spec: str) -> Annotations | str:
     """What is read with every warning of numpy's an error, or the line that refuses it."""
     try:

@@ -73,7 +73,7 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     data: Annotated[str, typer.Option(help="Labelled images, FORMAT:PATH.")],
-    split: Annotated[str | None, typer.Option(help="Split of that format.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of that format, or groups_0_80.")] = None,
     protocol: Annotated[
         str, typer.Option(help="exact (coordinates, pooled) or reference (the field's code).")
     ] = "exact",
@@ -149,7 +149,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
     data: Annotated[str | None, typer.Option(help="Target images for the picture grid, FORMAT:PATH.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split of that format.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of that format, or groups_0_80.")] = None,
     device: Device = "auto",
 ) -> None:
     """Write one self-contained HTML file about runs: tables, curves, pictures, configuration.
