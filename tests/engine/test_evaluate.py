@@ -229,7 +229,7 @@ def test_instances_are_cut_as_the_run_cut_them(
     again.note(cut={role: "whole"})
     result = evaluate(again, f"coco:{tmp_path / 'boxed.json'}")
     assert result["boxes"] == "whole"
-    assert "cut whole as the training images were, though every instance has a box" in caplog.text
+    assert "cut whole, as the training images were; by itself it would be cut given" in caplog.text
     assert evaluate(again, f"coco:{tmp_path / 'boxed.json'}", crop=module.crop_by(again, "given"))["boxes"] == "given"
     with pytest.raises(UsageError, match="boxes 'box' is unknown; expected one of given, from_keypoints, whole"):
         module.crop_by(again, "box")

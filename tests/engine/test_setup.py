@@ -141,7 +141,7 @@ def test_auto_means_the_same_with_labels_and_without(tmp_path: Path, caplog: pyt
     assert data.entries["cut"] == data.cut
     assert data.monitor is not None
     assert data.monitor.boxes == "whole"
-    assert "cut whole as the training images were, though every instance has a box" in caplog.text
+    assert "cut whole, as the training images were; by itself it would be cut given" in caplog.text
 
 
 @pytest.mark.parametrize(("method", "role"), [("source_only", "source"), ("multilevel", "target"), ("style", "source")])

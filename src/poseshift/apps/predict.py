@@ -61,9 +61,13 @@ def predict(
         )
     run = run if isinstance(run, Run) else open_run(run)
     files = find_images(inputs)
-    cut = run.manifest.get("cut", {}).get("target" if run.config.target else "source", "whole")
+    cut = run.manifest.get("cut", {}).get("target" if run.config.target else "source")
     if boxes is None:
-        known = "" if cut == "whole" else "; training cut by boxes, so give --boxes where subjects do not fill images"
+        known = (
+            ""
+            if cut in (None, "whole")
+            else "; training cut by boxes, so give --boxes where subjects do not fill images"
+        )
         log.warning("no --boxes given: each of the %d images is taken whole, as one instance%s", len(files), known)
     elif cut == "whole":
         log.warning("--boxes given, but training saw whole images: where boxes cut much closer, poses may be worse")

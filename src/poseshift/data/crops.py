@@ -80,9 +80,9 @@ def as_cut(annotations: Annotations, config: CropConfig, cut: BoxMode | None) ->
         )
     else:
         log.warning(
-            "%s: cut %s as the training images were, though every instance has a box; boxes: given would cut by them",
+            "%s: cut %s, as the training images were; by itself it would be cut %s (say boxes: %s for that)",
             annotations.name,
-            cut,
+            *(cut, here, here),
         )
     return config.model_copy(update={"boxes": here if cut == "given" else cut})
 

@@ -123,8 +123,8 @@ def _image_files(file: Path, images: list[tuple[Any, Any]], folder: Path | None,
     below = ("", "images", "data", token := file.stem.rpartition("_")[2], f"images/{token}")
     folders = [folder] if folder else [base / sub for sub in below for base in near]
     found = ImageFiles(root=folders[0], paths=names, allow_outside=allow_outside)
-    some = names[:20]
-    root = next((root for root in folders if len(missing_files(root, as_spelt(root, some))) < len(some)), None)
+    root = next((root for root in folders if len(missing_files(root, names[:20])) < len(names[:20])), None)
+    root = root or next((root for root in folders if as_spelt(root, names[:20]) != names[:20]), None)
     if root and missing_files(root, names):
         names = as_spelt(root, names)
     if missing := missing_files(root or folders[0], names):
