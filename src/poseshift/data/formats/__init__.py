@@ -143,6 +143,11 @@ def read(spec: str, *, split: str | None = None, **options: bool) -> Annotations
         UsageError: Unknown format or split.
         DataError: Files are missing, broken or do not fit together.
     """
+    return _part(spec, split, options)
+
+
+def _part(spec: str, split: str | None, options: dict[str, bool]) -> Annotations:
+    """What the reader gives of its own split, or the groups that the split names."""
     name, path = parse(spec)
     share = splits.share_of_groups(split)
     found = FORMATS[name].read(path, split=split if share is None else None, **options)
@@ -157,7 +162,7 @@ def read_unlabelled(spec: str, *, split: str | None = None) -> Annotations:
     """
     reader = FORMATS[parse(spec)[0]].read
     options = {"labelled": False} if "labelled" in inspect.signature(reader).parameters else {}
-    return read(spec, split=split, **options)
+    return _part(spec, split, options)
 
 
 def writable(name: str) -> Writable:
