@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         result = run(Path(folder), options.instances, options.repeats)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())

@@ -138,6 +138,7 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     for wrong, text in (
         (("--protocol", "pck"), "protocol 'pck' is unknown; expected one of exact, reference"),
         (("--checkpoint", "newest"), "--checkpoint 'newest': expected best, last or a step"),
+        (("--boxes", "tight"), "boxes 'tight' is unknown; expected one of given, from_keypoints, whole"),
         (("--device", "tpu"), "device 'tpu' is unknown"),
     ):
         assert tiny.call(monkeypatch, *words, *wrong) == 2
@@ -184,9 +185,13 @@ def test_the_main_job_on_ones_own_data(
         "adapted model: runs/mine/adapt",
         "next: poseshift predict runs/mine/adapt IMAGES --out predictions.json",
     ]
-    assert tiny.call(monkeypatch, "evaluate", "runs/mine/adapt", "--data", "coco:test.json", "--json") == 0
+    scored = ("evaluate", "runs/mine/adapt", "--data", "coco:test.json", "--json")
+    assert tiny.call(monkeypatch, *scored) == 0
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert list(found["visible"]["keypoints"]) == names
+    assert found["boxes"] == "whole", "the photos were taken whole, though test.json has boxes"
+    assert tiny.call(monkeypatch, *scored, "--boxes", "given") == 0
+    assert json.loads(capsys.readouterr().out)["boxes"] == "given"
     assert tiny.call(monkeypatch, "predict", "runs/mine/adapt", "photos", "--boxes", "test.json", "--out", "p.csv") == 0
     assert (tmp_path / "p.csv").read_text().startswith("file,left_wing_x,left_wing_y,left_wing_score,right_wing_x")
     assert tiny.call(monkeypatch, "info", "runs/mine/adapt") == 0

@@ -92,10 +92,12 @@ EXECUTED: dict[str, Miniature] = {
         creates=("predictions.csv",)
     ),
     "poseshift evaluate runs/mine/adapt --data coco:labelled.json": Miniature(),
+    "poseshift evaluate runs/mine/adapt --data coco:labelled.json --boxes whole": Miniature(),
     "poseshift report runs/mine/source runs/mine/adapt --data coco:labelled.json --out report.html": Miniature(
         creates=("report.html",)
     ),
     "poseshift info runs/mine/adapt": Miniature(),
+    "poseshift check coco:labelled.json --split groups_0_80": Miniature(),
     "poseshift check coco:rendered/train.json --html check.html": Miniature(creates=("check.html",)),
     "poseshift convert coco:rendered/train.json yolo_pose:converted": Miniature(creates=("converted/data.yaml",)),
     "poseshift convert coco:labelled.json deeplabcut:converted-dlc": Miniature(creates=("converted-dlc/labeled-data",)),

@@ -50,7 +50,7 @@ class DataConfig(CropConfig):
     """One data set and how instances are cut from it."""
 
     data: str = Field(description="FORMAT:PATH, for example coco:train.json.")
-    split: str | None = Field(None, description="Split of that format; None for its default.")
+    split: str | None = Field(None, description="Split of that format, or groups_0_80; None for its default.")
     limit: int | None = Field(None, gt=0, description="Use only the first so many instances.")
     mapping: Mapping[str, PartnerName] = Field(
         default_factory=dict,

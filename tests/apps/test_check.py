@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests import tiny
+from tests.contract.test_formats_fuzz import miniature, writers
 
 from poseshift import cli
 from poseshift.apps.check import check, findings, text, write_page
@@ -138,3 +139,12 @@ def test_a_folder_without_labels_and_odd_names(tmp_path: Path) -> None:
     assert "<b>&.png" not in html, "names are escaped"
     with pytest.raises(UsageError, match="unknown format"):
         check("nothing:here")
+
+
+@pytest.mark.parametrize(("name", "function"), writers())
+def test_every_format_is_checked(name: str, function: str, tmp_path: Path) -> None:
+    """Images in files, videos, archives and shards: their headers are read, and a page is written."""
+    found = check(f"{name}:{getattr(miniature(name), function)(tmp_path)}")
+    assert not found.headers.unreadable
+    assert np.isfinite(found.headers.sizes[np.unique(found.annotations.image_index)]).all()
+    assert write_page(found, tmp_path / "page.html").stat().st_size > 5000

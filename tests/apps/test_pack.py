@@ -194,5 +194,8 @@ def test_a_shift_in_pixels_is_left_out_once_images_are_scaled(tmp_path: Path, mo
 def test_training_and_test_data_together_are_not_called_train(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     path = lsp.write(tmp_path / "in")
-    assert list(pack(f"lsp:{path}", tmp_path / "both").index.splits) == ["all"]
+    assert list(pack(f"lsp:{path}", tmp_path / "both").index.splits) == ["whole"]
+    named = pack(f"lsp:{path}", tmp_path / "named", splits=("all",))
+    assert list(named.index.splits) == ["whole"], "no tool of Hugging Face reads a split called all"
+    assert [file.name for file in (named.path / "data").iterdir()] == ["whole-00000-of-00001.parquet"]
     assert list(pack(f"lsp:{path}", tmp_path / "one", splits=["train"]).index.splits) == ["train"]

@@ -151,3 +151,19 @@ def test_folders_are_searched_and_files_taken_once(tmp_path: Path) -> None:
 def test_an_ending_that_cannot_be_written_is_refused_before_any_work(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"give a name that ends in \.json or \.csv"):
         predict(tmp_path / "no run", [tmp_path / "no image"], out=tmp_path / name)
+
+
+def test_a_cut_that_training_did_not_see_is_said(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photos = tiny.photos(tmp_path / "photos", 1)
+    boxes = {"images": [{"id": 1, "file_name": "photo00.jpg"}], "annotations": [{"id": 1, "image_id": 1}]}
+    boxes["annotations"][0]["bbox"] = [1, 1, 20, 20]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    before = run.manifest["cut"]
+    for cut, whole, boxed in (("whole", "as one instance", "training saw whole images"), ("given", "give --boxes", "")):
+        run.note(cut={"source": cut, "target": cut})
+        for given, words in ((None, whole), (tmp_path / "boxes.json", boxed)):
+            caplog.clear()
+            predict(run, photos, boxes=given)
+            assert words in caplog.text
+            assert bool(words) == bool(caplog.messages)
+    run.note(cut=before)

@@ -34,6 +34,14 @@ def test_every_stage_of_every_preset_is_a_valid_run(name: str, tmp_path: Path) -
     assert settings[-1].init == str(tmp_path / "source")
 
 
+def test_the_preset_of_the_paper_is_its_recipe_without_the_data() -> None:
+    found, published = recipes.preset("adapt-paper"), recipes.load(tiny.ROOT / "recipes/daml/surreal-lsp.yaml")
+    assert dict(found.stages) == dict(published.stages)
+    assert dict(found.common) == {key: published.common[key] for key in published.common if key in found.common}
+    assert set(published.common) - set(found.common) == {"source", "target"}
+    assert found.stages["adapt"]["method"]["pose"] == "released"
+
+
 def test_an_unknown_preset_lists_the_known() -> None:
     with pytest.raises(ConfigError, match="preset 'best' is unknown; expected one of adapt, adapt-paper, demo, demo-q"):
         recipes.preset("best")

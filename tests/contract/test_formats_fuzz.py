@@ -24,7 +24,7 @@ import pytest
 MINIATURES = Path(__file__).parents[1] / "data/formats/miniatures"
 SRC = Path(__file__).parents[2] / "src"
 NATIVE = {".parquet", ".h5", ".hdf5", ".slp", ".mat", ".mp4", ".avi", ".mov", ".mkv", ".webm"}
-DAMAGES, SECONDS, MEMORY = 30, 5.0, 2 << 30
+DAMAGES, SECONDS, MEMORY = 30, 5.0, 1 << 30
 
 
 def miniature(name: str) -> ModuleType:

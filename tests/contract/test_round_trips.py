@@ -13,7 +13,7 @@ from PIL import Image
 
 from poseshift.data import formats
 from poseshift.data.formats import FORMATS, Writable
-from poseshift.data.images import ImageFiles
+from poseshift.data.images import ImageFiles, leaves_root
 from poseshift.data.layouts import file_of, new_names, put_images
 from poseshift.data.skeletons import from_names
 from poseshift.types import Annotations
@@ -28,6 +28,8 @@ FLAGS = {"coco", "yolo_pose"}
 
 LETTERS = st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"], exclude_characters="/\\")
 TEXTS = st.text(LETTERS, min_size=1, max_size=8)
+FOLDERS = TEXTS.filter(lambda text: not leaves_root(text))
+"""``A:`` is a drive, and ``..`` leads outside: no image is read there."""
 
 
 def points(draw: st.DrawFn, size: tuple[int, int]) -> list[list[float]]:
@@ -40,7 +42,7 @@ def points(draw: st.DrawFn, size: tuple[int, int]) -> list[list[float]]:
 def cases(draw: st.DrawFn) -> tuple[Annotations, tuple[str, ...]]:
     """One to five instances in up to four images, and the names of these; not labelled points hold NaN."""
     names = draw(st.lists(TEXTS, min_size=1, max_size=4, unique=True))
-    paths = draw(st.lists(st.tuples(TEXTS, TEXTS), min_size=4, max_size=4, unique=True))
+    paths = draw(st.lists(st.tuples(FOLDERS, TEXTS), min_size=4, max_size=4, unique=True))
     index = sorted(draw(st.lists(st.integers(0, 3), min_size=1, max_size=5)))
     n, k = len(index), len(names)
     keypoints = np.array([points(draw, SIZES[image])[:k] for image in index], np.float32)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
@@ -27,11 +28,20 @@ from tests.contract.test_formats_fuzz import MINIATURES, miniature
 from poseshift.data import parquet
 from poseshift.data.formats import FORMATS, read, read_unlabelled
 from poseshift.data.packed import TEXTS
+from poseshift.data.published import ENORMOUS
 from poseshift.errors import DataError
 from poseshift.types import Annotations
 
-Kind = Literal["NaN", "shuffled", "deleted"]
+Kind = Literal["NaN", "shuffled", "deleted", "infinite", "enormous", "large", "negative"]
 KINDS: tuple[Kind, ...] = ("NaN", "shuffled", "deleted")
+NUMBERS: dict[Kind, float] = {
+    "NaN": math.nan,
+    "infinite": math.inf,
+    "enormous": 1e39,
+    "large": 1e30,
+    "negative": -7.0,
+}
+"""What a coordinate becomes; 1e39 is a double that no float32 holds."""
 LABELLESS = {"images", "video"}
 NAMES_IN_LABELS = {"label_studio"}
 
@@ -50,8 +60,8 @@ def writers() -> list[tuple[str, str]]:
 
 def changed(values: np.ndarray, kind: Kind) -> np.ndarray:
     """Other numbers of the same shape; deleted ones are zeros, where an array cannot have fewer."""
-    if kind == "NaN":
-        return np.full(values.shape, np.nan)
+    if kind in NUMBERS:
+        return np.full(values.shape, NUMBERS[kind])
     return np.zeros(values.shape) if kind == "deleted" else values.ravel()[::-1].reshape(values.shape).copy()
 
 
@@ -107,7 +117,8 @@ def human36m(root: Path, kind: Kind) -> None:
 def mpii(root: Path, kind: Kind) -> None:
     in_json("joints", "joints_vis")(root, kind)
     if list(root.glob("*.mat")):
-        other = {"NaN": lambda p: {**p, "x": math.nan}, "shuffled": lambda p: {**p, "id": (p["id"] + 3) % 16}}
+        numbers = {name: lambda p, value=value: {**p, "x": value} for name, value in NUMBERS.items()}
+        other = {**numbers, "shuffled": lambda p: {**p, "id": (p["id"] + 3) % 16}}
         points = [[other[kind](point) for point in rows] if kind in other else [] for rows in miniature("mpii").POINTS]
         miniature("mpii").official(root, points)
 
@@ -131,24 +142,33 @@ def tigdog(root: Path, kind: Kind) -> None:
     for file in (root / "landmarks").rglob("*.mat"):
         rows = miniature("tigdog").landmarks(3, 1)
         rows[..., :2] = changed(rows[..., :2], kind)
-        rows[..., 2] = kind == "NaN"
+        rows[..., 2] = kind in NUMBERS
         miniature("tigdog").write_shot(root, file.parent.name, int(file.stem), rows[: 0 if kind == "deleted" else None])
+
+
+def cells_of(cells: list[str], kind: Kind, *, gone: bool = True) -> list[str]:
+    """Other text of numbers; deleted cells are gone or empty."""
+    if kind in NUMBERS:
+        return [str(NUMBERS[kind])] * len(cells)
+    return cells[::-1] if kind == "shuffled" else [] if gone else [""] * len(cells)
 
 
 def yolo_pose(root: Path, kind: Kind) -> None:
     for file in root.rglob("labels/**/*.txt"):
         lines = [line.split() for line in file.read_text().splitlines()]
-        rest = {"NaN": lambda c: ["nan"] * len(c), "shuffled": lambda c: c[::-1], "deleted": lambda c: []}[kind]
-        file.write_text("".join(f"{' '.join([*cells[:5], *rest(cells[5:])])}\n" for cells in lines))
+        file.write_text("".join(f"{' '.join([*cells[:5], *cells_of(cells[5:], kind)])}\n" for cells in lines))
 
 
 def tables(root: Path, kind: Kind) -> None:
+    for file in root.rglob("*.h5"):
+        with h5py.File(file, "r+") as content:
+            node = content["df_with_missing/table"]
+            node["values_block_0"] = changed(node["values_block_0"], kind)
     for file in root.rglob("*.csv"):
         rows = list(csv.reader(file.read_text().splitlines()))
         head = next(i for i, row in enumerate(rows) if row[0] == "coords") + 1
         first = next(i for i in range(1, len(rows[0])) if rows[0][i])
-        other = {"NaN": lambda c: ["nan"] * len(c), "shuffled": lambda c: c[::-1], "deleted": lambda c: [""] * len(c)}
-        text = [*rows[:head], *([*row[:first], *other[kind](row[first:])] for row in rows[head:])]
+        text = [*rows[:head], *([*row[:first], *cells_of(row[first:], kind, gone=False)] for row in rows[head:])]
         file.write_text("".join(",".join(row) + "\n" for row in text))
 
 
@@ -170,7 +190,10 @@ def cvat_xml(text: str, kind: Kind) -> str:
         return re.sub(r"<skeleton.*?</skeleton>", "", text, flags=re.DOTALL)
     places = re.findall(r'points="([^"]*)"', text)[::-1]
     text = re.sub(r'outside="\d" occluded="\d"', 'outside="0" occluded="1"', text)
-    return re.sub(r'points="[^"]*"', lambda _: f'points="{"nan,nan" if kind == "NaN" else places.pop(0)}"', text)
+    number = NUMBERS.get(kind)
+    return re.sub(
+        r'points="[^"]*"', lambda _: f'points="{places.pop(0) if number is None else f"{number},{number}"}"', text
+    )
 
 
 def cvat(root: Path, kind: Kind) -> None:
@@ -216,9 +239,11 @@ def packed(root: Path, kind: Kind) -> None:
         for column, name in enumerate(table.column_names):
             if re.search("_[xyv]$", name):
                 values = table.column(name).to_numpy()
-                values = values if kind == "NaN" and name.endswith("_v") else changed(values, kind)
+                values = values if kind in NUMBERS and name.endswith("_v") else changed(values, kind)
                 field = table.schema.field(name)
-                table = table.set_column(column, field, pa.array(values.astype(field.type.to_pandas_dtype())))
+                with np.errstate(over="ignore"):
+                    values = values.astype(field.type.to_pandas_dtype())
+                table = table.set_column(column, field, pa.array(values))
         with parquet.writer(folder / file, table.schema, dictionaries=TEXTS) as out:
             for start, count in zip(np.cumsum([0, *split["table"]["rows"]]), split["table"]["rows"], strict=False):
                 out.write_table(table.slice(start, count))
@@ -306,3 +331,40 @@ def test_without_labels_at_least_the_labelled_images_are_there(name: str, functi
     there = [{data.images.key(i) for i in data.image_index.tolist()} for data in (labelled, bare)]
     assert there[0] <= there[1]
     assert bare.skeleton == labelled.skeleton
+
+
+@pytest.mark.parametrize(("name", "function"), writers())
+def test_an_image_is_of_the_same_group_with_labels_and_without(name: str, function: str, tmp_path: Path) -> None:
+    """Else a split by group would not keep labelled test images out of an unlabelled target."""
+    spec = f"{name}:{getattr(miniature(name), function)(tmp_path)}"
+    labelled, bare = (
+        {data.images.key(i): str(group) for i, group in zip(data.image_index.tolist(), data.groups, strict=True)}
+        for data in (read(spec), read_unlabelled(spec))
+    )
+    assert {key: bare[key] for key in labelled} == labelled
+
+
+def read_or_refusal(spec: str) -> Annotations | str:
+    """What is read with every warning of numpy's an error, or the line that refuses it."""
+    try:
+        with np.errstate(all="raise", under="ignore"):
+            return read(spec)
+    except DataError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+@pytest.mark.parametrize(("name", "function"), writers())
+def test_numbers_that_cannot_be_are_refused_or_not_labelled(
+    name: str, function: str, kind: Kind, tmp_path: Path
+) -> None:
+    """Nothing that is not finite or beyond any image comes out of a reader, and what refuses it names a file."""
+    spec = f"{name}:{getattr(miniature(name), function)(tmp_path)}"
+    CHANGES[name](tmp_path, kind)
+    found = read_or_refusal(spec)
+    if isinstance(found, str):
+        assert len(found.splitlines()) == 1
+        assert str(tmp_path) in found
+        return
+    assert (np.abs(found.keypoints) < ENORMOUS).all()
+    assert not (np.abs(found.boxes) >= ENORMOUS).any()

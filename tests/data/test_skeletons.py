@@ -97,6 +97,56 @@ def test_pairs_and_groups_come_from_many_ways_to_write_a_side() -> None:
     assert list(made.groups) == ["eye", "wing", "ear", "l_1", "tail"]
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "group"),
+    [
+        ("leftear", "rightear", "ear"),
+        ("earleft", "earright", "ear"),
+        ("LWrist", "RWrist", "wrist"),
+        ("lwrist", "rwrist", "wrist"),
+        ("wristL", "wristR", "wrist"),
+        ("forelegL4", "forelegR4", "foreleg_4"),
+        ("ma_l_end", "ma_r_end", "ma_end"),
+        ("l_1_co_l", "l_1_co_r", "l_1_co"),
+        ("paw_FL", "paw_FR", "paw_f"),
+        ("RL", "RR", "r"),
+        ("Nearhindhock", "Offhindhock", "hindhock"),
+        ("near_knee", "off_knee", "knee"),
+        ("lefthindpaw_tip", "righthindpaw_tip", "hindpaw_tip"),
+    ],
+)
+def test_a_side_is_read_wherever_its_partner_is_there(left: str, right: str, group: str) -> None:
+    made = from_names("x", ["tail", right, left])
+    assert made.flip_pairs == ((1, 2),)
+    assert dict(made.groups) == {"tail": (0,), group: (1, 2)}
+    alone = from_names("x", [left, "tail"])
+    assert alone.flip_pairs == ()
+    assert list(alone.groups) == [left, "tail"]
+    whole = from_names("y", ["tail", f"left_{group}", f"right_{group}"])
+    assert map_keypoints(made, whole).index == (0, 2, 1)
+
+
+def test_pairs_of_many_legs() -> None:
+    """The corners of a quadruped, however they are called, mirror across the body and not along it."""
+    for names in ("FL FR RL RR", "LF RF LH RH", "paw_lf paw_rf paw_lr paw_rr"):
+        made = from_names("x", names.split())
+        assert made.flip_pairs == ((0, 1), (2, 3)), names
+
+
+@given(st.lists(st.text("lrnefightoaw_", min_size=1, max_size=7), min_size=1, max_size=12, unique=True))
+def test_whatever_the_names_a_pair_is_of_two(names: list[str]) -> None:
+    made = from_names("x", names)
+    ends = [i for pair in made.flip_pairs for i in pair]
+    assert len(ends) == len(set(ends))
+    assert sorted(i for group in made.groups.values() for i in group) == list(range(len(names)))
+
+
+def test_two_spellings_of_the_same_side_stay_apart() -> None:
+    made = from_names("x", ["leftear", "rightear", "left_ear", "right_ear"])
+    assert made.flip_pairs == ((2, 3),)
+    assert known_or_new("person", [name.replace("_", "") for name in COCO17.keypoints]) is COCO17
+
+
 def test_a_side_without_a_partner_is_no_pair() -> None:
     made = from_names("x", ["left_horn", "l", "right_eye"])
     assert made.flip_pairs == ()

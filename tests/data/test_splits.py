@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from poseshift.data.splits import split_by_group
+from poseshift.data.formats import read
+from poseshift.data.splits import in_share, share_of_groups, split_by_group
 from poseshift.errors import DataError, UsageError
 from poseshift.types import Annotations, Skeleton
 
@@ -83,3 +84,42 @@ def test_shares_that_do_not_sum_to_one_are_refused(shares: dict[str, float]) -> 
 def test_too_few_groups_say_so() -> None:
     with pytest.raises(DataError, match=r"'b'.* is empty, since 9 instances lie in only 1 groups"):
         split_by_group(annotate(["same"] * 9), {"a": 0.8, "b": 0.2}, seed=0)
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=150), st.integers(1, 99))
+def test_shares_of_groups_part_whole_groups_whatever_else_is_there(numbers: list[int], border: int) -> None:
+    data = annotate([f"video {i}" for i in numbers])
+    parts = []
+    for share in ((0, border), (border, 100)):
+        try:
+            parts.append(in_share(data, share))
+        except DataError:  # few groups may all lie on one side
+            parts.append(data.select([]))
+    low, high = parts
+    assert not set(low.groups) & set(high.groups)
+    rows = np.sort(np.concatenate([low.boxes[:, 0], high.boxes[:, 0]]))
+    np.testing.assert_array_equal(rows, np.arange(len(data)))
+    more = in_share(annotate([f"video {i}" for i in (*numbers, *range(500, 600))]), (0, 100))
+    assert len(more) == len(data) + 100
+    kept = in_share(more, (0, border)) if len(low) else low
+    assert set(kept.groups) & set(data.groups) == set(low.groups), "a group stays where it is"
+
+
+def test_a_share_has_about_its_size() -> None:
+    data = annotate([f"subject {i}" for i in range(2000)])
+    assert len(in_share(data, (0, 80))) == pytest.approx(1600, abs=60)
+    with pytest.raises(
+        DataError, match=r"none of its 1 groups, which are never separated, lies between 0 and 1 \(a at"
+    ):
+        in_share(annotate(["a", "a"]), (0, 1))
+
+
+def test_the_share_is_a_split_of_every_format() -> None:
+    whole = read("figures:source,count=30")
+    low, high = (read("figures:source,count=30", split=f"groups_{part}") for part in ("0_62.5", "62.5_100"))
+    assert len(low) + len(high) == len(whole)
+    assert min(len(low), len(high)) > 0
+    assert share_of_groups("train") is share_of_groups(None) is None
+    for wrong in ("groups_80_20", "groups_0_101", "groups_5", "groups_-1_5", "groups_0_0"):
+        with pytest.raises(UsageError, match=r"expected groups_A_B with percentages 0 <= A < B <= 100, as groups_0_80"):
+            read("figures:source", split=wrong)

@@ -206,6 +206,30 @@ def test_names() -> None:
     assert len(folder_name("coco:" + "x" * 500, None)) < 100
 
 
-def test_instances_are_cut_as_the_run_cut_them(finished: Run, tmp_path: Path, change: dict[str, Any]) -> None:
-    own = module.default_crop(finished)
+def test_instances_are_cut_as_the_run_cut_them(
+    run: Run, tmp_path: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """``auto`` means what it meant in training, also where the labelled file brings boxes or lacks them."""
+    photos = tiny.photos(tmp_path / "photos", 2)
+    for name, boxes in (("boxed", True), ("bare", False)):
+        tiny.coco(tmp_path / f"{name}.json", photos, LSP.keypoints, boxes=boxes)
+    boxed, bare = (module.labelled(run, f"coco:{tmp_path / name}.json", None) for name in ("boxed", "bare"))
+    own = module.default_crop(run, boxed)
     assert (own.boxes, own.padding) == ("whole", 1.25)
+    role = "target" if run.config.target else "source"
+    settings = (run.path / "run.yaml").read_text(encoding="utf-8")
+    (run.path / "run.yaml").write_text(settings.replace("boxes: whole", "boxes: auto"), encoding="utf-8")
+    again = Run(run.path)
+    cuts = {"whole": ("whole", "auto", 1), "given": ("auto", "whole", 1), None: ("auto", "auto", 0)}
+    for cut, (of_boxed, of_bare, warnings) in cuts.items():
+        again.note(cut={role: cut} if cut else {})
+        caplog.clear()
+        assert (module.default_crop(again, boxed).boxes, module.default_crop(again, bare).boxes) == (of_boxed, of_bare)
+        assert len(caplog.messages) == warnings
+    again.note(cut={role: "whole"})
+    result = evaluate(again, f"coco:{tmp_path / 'boxed.json'}")
+    assert result["boxes"] == "whole"
+    assert "cut whole, as the training images were; by itself it would be cut given" in caplog.text
+    assert evaluate(again, f"coco:{tmp_path / 'boxed.json'}", crop=module.crop_by(again, "given"))["boxes"] == "given"
+    with pytest.raises(UsageError, match="boxes 'box' is unknown; expected one of given, from_keypoints, whole"):
+        module.crop_by(again, "box")

@@ -131,6 +131,19 @@ def test_published_boxes_from_labels_are_asked_for_by_name(tmp_path: Path) -> No
     assert data.notes["target"].endswith(sources.LABEL_BOXES)
 
 
+def test_auto_means_the_same_with_labels_and_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """TigDog's boxes come from labels: a target has none, so its labelled frames are cut whole too."""
+    joints = dict(zip(ANIMAL18.keypoints, LSP.keypoints, strict=False))
+    frames = {"data": f"tigdog:{tigdog.write(tmp_path)}", "boxes": "auto"}
+    options = {"target": {**frames, "split": "train", "mapping": joints}, "monitor": {**frames, "split": "valid"}}
+    data = setup.data_of(tiny.settings("multilevel", {**options, "method": {"levels": []}}))
+    assert data.cut == {"source": "whole", "target": "whole"}
+    assert data.entries["cut"] == data.cut
+    assert data.monitor is not None
+    assert data.monitor.boxes == "whole"
+    assert "cut whole, as the training images were; by itself it would be cut given" in caplog.text
+
+
 @pytest.mark.parametrize(("method", "role"), [("source_only", "source"), ("multilevel", "target"), ("style", "source")])
 def test_a_missing_role_is_named(method: str, role: str) -> None:
     settings = tiny.settings(method).model_copy(update={role: None})

@@ -34,7 +34,8 @@ def adapt(
         target: Unlabelled images, likewise.
         out: Folder for the runs; the same call again goes on where it stopped.
         recipe: A recipe file, of which the last stage and those it starts from are trained; None takes ``preset``.
-        preset: A recipe of the package: ``adapt`` (a light net, works on a CPU), ``adapt-paper`` (published sizes).
+        preset: A recipe of the package: ``adapt`` (a light net, works on a CPU), ``adapt-paper`` (published sizes and
+            losses).
         overrides: ``common.a.b=c`` or ``stages.NAME.a=c``.
         command: Noted in the manifests.
         quiet: No progress bars.

@@ -22,7 +22,7 @@ from poseshift.errors import DataError, UsageError
 from poseshift.types import Annotations, ByteArray, Images
 from poseshift.version import __version__
 
-DEFAULT_SPLIT = "train"
+DEFAULT_SPLIT, WHOLE = "train", "whole"
 """What the data is called where no split is named: the split that ``datasets`` gives without one."""
 MIB = 2**20
 
@@ -134,8 +134,9 @@ def pack(
     Args:
         data: ``FORMAT:PATH``.
         out: A folder that does not exist.
-        splits: Of that format; without one, what the format reads without, under the name of ``train``, or of ``all``
-            where that is training and test data together.
+        splits: Of that format; without one, what the format reads without, under the name of ``train``, or of ``whole``
+            where that is training and test data together, as a format's own ``all`` is: Hugging Face ``datasets`` reads
+            no split called ``all``.
         shard_mib: Encoded images in a shard.
         image_side: See :class:`Encoding`; keypoints and boxes are scaled with their image.
         quality: See :class:`Encoding`.
@@ -158,7 +159,7 @@ def pack(
         folder.mkdir()
         for name in dict.fromkeys(splits or [""]):
             annotations = formats.read(data, split=name or None)
-            called = name or _default_split(data)
+            called = WHOLE if name == "all" else name or _default_split(data)
             packer = _Packer(folder, called, annotations, encoding, shard_mib * MIB, group_bytes)
             written[called] = packer.run(advance)
             unreadable += packer.quarantine.lines()
@@ -170,7 +171,7 @@ def pack(
 def _default_split(data: str) -> str:
     """What is packed without a split must not be called ``train`` where the format has test data in it."""
     known = getattr(formats.FORMATS.get(data.partition(":")[0]), "SPLITS", ())
-    return "all" if "all" in known and len(known) > 1 else DEFAULT_SPLIT
+    return WHOLE if "all" in known and len(known) > 1 else DEFAULT_SPLIT
 
 
 class _Packer:

@@ -61,8 +61,16 @@ def predict(
         )
     run = run if isinstance(run, Run) else open_run(run)
     files = find_images(inputs)
+    cut = run.manifest.get("cut", {}).get("target" if run.config.target else "source")
     if boxes is None:
-        log.warning("no --boxes given: each of the %d images is taken whole, as one instance", len(files))
+        known = (
+            ""
+            if cut in (None, "whole")
+            else "; training cut by boxes, so give --boxes where subjects do not fill images"
+        )
+        log.warning("no --boxes given: each of the %d images is taken whole, as one instance%s", len(files), known)
+    elif cut == "whole":
+        log.warning("--boxes given, but training saw whole images: where boxes cut much closer, poses may be worse")
     instances = detections.whole_images(files) if boxes is None else detections.from_coco(Path(boxes), files)
     own = run.config.target or run.config.source
     padding = 1.0 if boxes is None else (own or CropConfig()).padding

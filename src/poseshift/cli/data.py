@@ -14,7 +14,7 @@ from poseshift.cli.options import AsJson, Set
 
 def check(
     data: Annotated[str, typer.Argument(help="FORMAT:PATH.")],
-    split: Annotated[str | None, typer.Option(help="Split of that format.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of that format, or groups_0_80.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails and overlays.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +111,9 @@ def convert(
 def pack(
     data: Annotated[str, typer.Argument(help="FORMAT:PATH.")],
     out: Annotated[Path, typer.Argument(help="A new folder.")],
-    split: Annotated[list[str] | None, typer.Option(help="Split of that format; may be repeated.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Split of that format, or groups_0_80; may be repeated.")
+    ] = None,
     shard_size: Annotated[int, typer.Option(help="Encoded images in a shard, MiB.")] = 256,
     image_side: Annotated[int | None, typer.Option(help="Scale images down to this longer side, pixels.")] = None,
     quality: Annotated[

@@ -32,7 +32,7 @@ def adapt(
     target: Annotated[str | None, typer.Option(help="Unlabelled images, FORMAT:PATH.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe file instead of the preset.")] = None,
     preset: Annotated[
-        str, typer.Option(help="adapt (light net, works on a CPU) or adapt-paper (published sizes).")
+        str, typer.Option(help="adapt (light net, works on a CPU) or adapt-paper (published sizes and losses).")
     ] = "adapt",
     set_: Set = None,
     quiet: Quiet = False,
@@ -73,12 +73,15 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     data: Annotated[str, typer.Option(help="Labelled images, FORMAT:PATH.")],
-    split: Annotated[str | None, typer.Option(help="Split of that format.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of that format, or groups_0_80.")] = None,
     protocol: Annotated[
         str, typer.Option(help="exact (coordinates, pooled) or reference (the field's code).")
     ] = "exact",
     checkpoint: Which = "best",
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
+    boxes: Annotated[
+        str | None, typer.Option(help="Cut by given, from_keypoints or whole; else as the run's target was cut.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -87,18 +90,21 @@ def evaluate(
     Example: poseshift evaluate runs/mine/adapt --data lsp:data/lsp --split test
     """
     from poseshift.apps.tables import evaluation_table
+    from poseshift.engine.evaluate import crop_by, protocol_of
     from poseshift.engine.evaluate import evaluate as run_evaluate
-    from poseshift.engine.evaluate import protocol_of
     from poseshift.engine.progress import bar
+    from poseshift.engine.run import open_run
 
+    opened = open_run(run)
     with bar("evaluate") as advance:
         result = run_evaluate(
-            run,
+            opened,
             data,
             split=split,
             protocol=protocol_of(protocol),
             which=_which(checkpoint),
             flip_test=flip_test,
+            crop=None if boxes is None else crop_by(opened, boxes),
             device=device,
             advance=advance,
         )
@@ -143,7 +149,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
     data: Annotated[str | None, typer.Option(help="Target images for the picture grid, FORMAT:PATH.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split of that format.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of that format, or groups_0_80.")] = None,
     device: Device = "auto",
 ) -> None:
     """Write one self-contained HTML file about runs: tables, curves, pictures, configuration.

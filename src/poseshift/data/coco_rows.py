@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift.data.json_lists import read_lists
+from poseshift.data.published import ENORMOUS
 from poseshift.errors import DataError, FormatError
 from poseshift.types import NOT_LABELLED, FloatArray, IntArray
 
@@ -193,8 +194,8 @@ def keypoints(rows: Rows, count: int) -> tuple[FloatArray, npt.NDArray[np.uint8]
     labelled = visible != NOT_LABELLED
     with np.errstate(over="ignore"):  # what is too large for float32 is refused as infinite
         points = flat[..., :2].astype(np.float32)
-    infinite = ~np.isfinite(points).all(axis=2) & labelled
-    rows.refuse(infinite.any(axis=1), "has a labelled coordinate that is not finite; correct it or set v to 0")
+    wrong = ~(np.abs(points) < ENORMOUS).all(axis=2) & labelled
+    rows.refuse(wrong.any(axis=1), "has a labelled coordinate that is not finite or enormous; correct it or set v to 0")
     points[~labelled] = 0
     return points, visible.astype(np.uint8)
 
@@ -206,7 +207,7 @@ def _triples(rows: Rows, count: int) -> npt.NDArray[np.float64]:
         rows.refuse(np.full(len(rows), values.shape[1] != 3 * count), what)
         return values.reshape(len(rows), count, 3)
     lists = [_unpacked(one) for one in values]
-    nested = isinstance(lists[0], list) and isinstance(next(iter(lists[0]), None), list)
+    nested = bool(lists) and isinstance(lists[0], list) and isinstance(next(iter(lists[0]), None), list)
     lengths = np.array([len(one) if isinstance(one, list) else -1 for one in lists])
     rows.refuse(lengths != count * (1 if nested else 3), what)
     try:
@@ -231,11 +232,9 @@ def boxes(rows: Rows) -> FloatArray:
     except (TypeError, ValueError, OverflowError) as error:
         file = str(rows.file)
         raise FormatError(f"{file!r}: 'bbox' must be x, y, width, height ({error}); correct the file") from error
-    with np.errstate(over="ignore"):  # what is too large for float32 is refused as infinite
-        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
-    infinite = ~np.isfinite(corners).all(axis=1) & np.fromiter(map(bool, rows.boxes), bool, len(rows))
-    rows.refuse(infinite, "has a bbox that is not finite; correct it or leave it out")
-    return corners
+    wrong = ~(np.abs(xywh) < ENORMOUS).all(axis=1) & np.fromiter(map(bool, rows.boxes), bool, len(rows))
+    rows.refuse(wrong, "has a bbox that is not finite or enormous; correct it or leave it out")
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
 
 
 def image_index(rows: Rows, image_ids: list[Any]) -> IntArray:

@@ -6,6 +6,7 @@ pulling in black corners.
 
 from __future__ import annotations
 
+import logging
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from poseshift.data.images import padded_crop
 from poseshift.data.windows import UnitImages
 from poseshift.errors import DataError
 from poseshift.types import Annotations, FloatArray, IntArray
+
+log = logging.getLogger(__name__)
 
 RETRIES = 20
 
@@ -54,6 +57,34 @@ def resolve(annotations: Annotations, boxes: BoxMode | Literal["auto"]) -> BoxMo
     if boxes != "auto":
         return boxes
     return "given" if len(annotations) and not np.isnan(annotations.boxes).any() else "whole"
+
+
+def as_cut(annotations: Annotations, config: CropConfig, cut: BoxMode | None) -> CropConfig:
+    """``config``, whose ``auto`` means what it meant where a net was trained, so that it sees what it knows.
+
+    Args:
+        annotations: What is to be cut now.
+        config: How; all but ``auto`` stays as it is.
+        cut: How the training images were cut; None where that is not known.
+
+    Returns:
+        The configuration. Where its mode is not what ``auto`` would mean here, a warning says so.
+    """
+    here = resolve(annotations, config.boxes)
+    if config.boxes != "auto" or cut in (None, here):
+        return config
+    if cut == "given":
+        log.warning(
+            "%s: whole images, since not every instance has a box, though training cut by boxes; give it boxes",
+            annotations.name,
+        )
+    else:
+        log.warning(
+            "%s: cut %s, as the training images were; by itself it would be cut %s (say boxes: %s for that)",
+            annotations.name,
+            *(cut, here, here),
+        )
+    return config.model_copy(update={"boxes": here if cut == "given" else cut})
 
 
 class Crops(Dataset[Item]):

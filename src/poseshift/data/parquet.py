@@ -101,7 +101,9 @@ class Root:
         except (UsageError, DataError):
             raise
         except FileNotFoundError as error:
-            raise DataError(f"looked for a file {place!r} and found none; check the path or fetch it again") from error
+            raise DataError(
+                f"packed: looked for a file {place!r} and found none; give the folder or URL, or fetch it again"
+            ) from error
         except Exception as error:  # each remote file system has errors of its own
             raise DataError(f"{place!r} cannot be read ({_reason(error)}); check the path and the access") from error
 

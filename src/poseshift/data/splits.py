@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ import numpy.typing as npt
 
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import Annotations
+
+BY_GROUP = "groups_"
+"""What a split of any format begins with that takes a share of its groups: ``groups_0_80``."""
 
 
 def split_by_group(annotations: Annotations, fractions: Mapping[str, float], *, seed: int) -> dict[str, Annotations]:
@@ -47,6 +52,39 @@ def split_by_group(annotations: Annotations, fractions: Mapping[str, float], *, 
             )
         parts[name] = annotations.select(rows)
     return parts
+
+
+def share_of_groups(split: str | None) -> tuple[float, float] | None:
+    """The percentages of ``groups_A_B``; None for any other split. Raises :class:`UsageError` where they are none."""
+    if split is None or not split.startswith(BY_GROUP):
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)_(\d+(?:\.\d+)?)", split.removeprefix(BY_GROUP))
+    low, high = (float(one) for one in found.groups()) if found else (0.0, 0.0)
+    if not 0 <= low < high <= 100:
+        raise UsageError(f"split {split!r}: expected {BY_GROUP}A_B with percentages 0 <= A < B <= 100, as groups_0_80")
+    return low, high
+
+
+def in_share(annotations: Annotations, share: tuple[float, float]) -> Annotations:
+    """The instances whose group has its place between two percentages.
+
+    The place is a hash of the group's name alone: no group is ever on both sides, and it stays where it is when data is
+    added, or read without its labels. So parts have about the wanted sizes where there are many groups.
+
+    Raises:
+        DataError: No group lies there.
+    """
+    names, member = np.unique(annotations.groups, return_inverse=True)
+    hashes = (hashlib.sha256(str(name).encode("utf-8", "surrogatepass")).digest() for name in names)
+    places = np.array([int.from_bytes(one[:6], "big") / 2**48 * 100 for one in hashes])
+    chosen = (places >= share[0]) & (places < share[1])
+    if not chosen.any():
+        shown = ", ".join(f"{name} at {place:.0f}" for name, place in zip(names[:5], places[:5], strict=True))
+        raise DataError(
+            f"{annotations.name}: none of its {len(names)} groups, which are never separated, lies between "
+            f"{share[0]:g} and {share[1]:g} ({shown}); take a wider range"
+        )
+    return annotations.select(chosen[member])
 
 
 def published_rows(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,27 @@ def image_path(text: str) -> str:
     while path.startswith("./"):
         path = path[2:]
     return path
+
+
+def as_spelt(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
+    """The paths as their files below ``root`` are spelt: where none is there, the one that differs in case alone.
+
+    Labels made on systems to which ``a.JPG`` and ``a.jpg`` are the same name such files.
+    """
+    listings: dict[str, tuple[set[str], dict[str, list[str]]]] = {}
+    spelt = []
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        if folder not in listings:
+            there = os.listdir(root / folder) if (root / folder).is_dir() else []
+            alike: dict[str, list[str]] = {}
+            for one in there:
+                alike.setdefault(one.casefold(), []).append(one)
+            listings[folder] = set(there), alike
+        exact, alike = listings[folder]
+        others = [] if name in exact else alike.get(name.casefold(), [])
+        spelt.append(f"{folder}{slash}{others[0]}" if len(others) == 1 else path)
+    return tuple(spelt)
 
 
 def check_image_paths(file: Path, paths: Iterable[str]) -> None:

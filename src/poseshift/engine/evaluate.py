@@ -14,7 +14,8 @@ import torch
 
 from poseshift import metrics
 from poseshift.data import sources
-from poseshift.data.crops import CropConfig, Crops
+from poseshift.data.boxes import BoxMode
+from poseshift.data.crops import CropConfig, Crops, as_cut
 from poseshift.engine import checkpoint, devices, inference
 from poseshift.engine.inference import Inferred
 from poseshift.engine.run import Pointer, Run, open_run
@@ -46,7 +47,7 @@ def evaluate(
         split: Of that format.
         protocol: ``exact`` or ``reference``, see :mod:`poseshift.metrics`.
         which: Checkpoint: ``best``, ``last``, or a step.
-        crop: How instances are cut out; by default as the run's target (or else source) was.
+        crop: How instances are cut out; by default as the run's target (or else source) was, see :func:`default_crop`.
         flip_test: Average with the mirrored image.
         device: ``auto``, ``cpu``, ``cuda``, …
         advance: Called with the number of instances done.
@@ -60,7 +61,7 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else open_run(run)
     annotations = labelled(run, data, split)
-    crops = Crops(annotations, crop or default_crop(run), size=run.config.input_size)
+    crops = Crops(annotations, crop or default_crop(run, annotations), size=run.config.input_size)
     net = run.predictor(which)
     flip = annotations.skeleton.flip_index if flip_test else None
     found = inference.infer(net, crops, device=devices.choose(device), flip_index=flip, advance=advance)
@@ -74,6 +75,7 @@ def evaluate(
         "method": run.config.method.name,
         "instances": len(annotations),
         "flip_test": flip_test,
+        "boxes": crops.boxes,
         "note": annotations.note,
         **score(crops, found, stride=net.stride, protocol=protocol),
     }
@@ -98,10 +100,25 @@ def labelled(run: Run, data: str, split: str | None) -> Annotations:
     return sources.to_skeleton(annotations, run.skeleton, mapping, origin=data)
 
 
-def default_crop(run: Run) -> CropConfig:
-    """How the run itself cut instances: as its target where it has one, else as its source."""
+def default_crop(run: Run, annotations: Annotations) -> CropConfig:
+    """How the run itself cut instances: as its target where it has one, else as its source; the same for ``auto``.
+
+    Labels may bring boxes that training did not see (they are computed from labels, or stand in the labelled file
+    alone): such instances are then cut as the net knows them, and a warning says so.
+    """
+    role = "target" if run.config.target else "source"
     own = run.config.target or run.config.source
-    return CropConfig() if own is None else CropConfig(boxes=own.boxes, padding=own.padding)
+    crop = CropConfig() if own is None else CropConfig(boxes=own.boxes, padding=own.padding)
+    return as_cut(annotations, crop, run.manifest.get("cut", {}).get(role))
+
+
+def crop_by(run: Run, boxes: str) -> CropConfig:
+    """The run's own crops but for their boxes. Raises :class:`UsageError` for an unknown mode."""
+    for known in get_args(BoxMode):
+        if boxes == known:
+            own = run.config.target or run.config.source or CropConfig()
+            return CropConfig(boxes=cast("BoxMode", known), padding=own.padding)
+    raise UsageError(f"boxes {boxes!r} is unknown; expected one of {', '.join(get_args(BoxMode))}")
 
 
 def hits_of(crops: Crops, found: Inferred, *, stride: float, protocol: Protocol, occluded: bool) -> Hits:

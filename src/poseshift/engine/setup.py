@@ -16,7 +16,8 @@ from torch import Tensor
 from poseshift.batches import Batch
 from poseshift.config import PARENTS, DataConfig, RunConfig
 from poseshift.data import sources
-from poseshift.data.crops import Crops
+from poseshift.data.boxes import BoxMode
+from poseshift.data.crops import Crops, as_cut, resolve
 from poseshift.data.skeletons import KeypointMap, Partner, apply
 from poseshift.engine import checkpoint
 from poseshift.engine.run import Run, open_run
@@ -36,13 +37,18 @@ LABELS, ORACLE = "uses_target_labels", "yes: oracle"
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The crops of a run, and what they predict; ``matched`` where the source's keypoints are not the run's."""
+    """The crops of a run, and what they predict.
+
+    ``matched`` where the source's keypoints are not the run's; ``cut`` says how ``source`` and ``target`` are cut, also
+    where the method needs only one of them.
+    """
 
     source: Crops | None
     target: Crops | None
     validation: Crops | None
     monitor: Crops | None
     skeleton: Skeleton
+    cut: Mapping[str, BoxMode]
     matched: KeypointMap | None = None
 
     @property
@@ -62,10 +68,10 @@ class Data:
         ]
 
     @property
-    def matching(self) -> dict[str, Any] | None:
-        """How the source's keypoints became the run's, for the manifest; None where they are the same."""
-        found = self.matched
-        return None if found is None else {"rows": found.rows, "unused": found.unused}
+    def entries(self) -> dict[str, Any]:
+        """What the manifest says of the data; ``matching`` is None where the source's keypoints are the run's."""
+        matching = None if self.matched is None else {"rows": self.matched.rows, "unused": self.matched.unused}
+        return {"data": self.fingerprints, "notes": self.notes, "cut": self.cut, "matching": matching}
 
     @property
     def notes(self) -> dict[str, str]:
@@ -100,14 +106,19 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
     if source is not None and config.source is not None:
         matched = sources.match(source, skeleton, mapping, origin=config.source.data)
         source = source if matched is None else apply(source, matched)
+    roles = (("source", source, config.source), ("target", target, config.target))
+    cut = {role: resolve(read, own.boxes) for role, read, own in roles if read is not None and own is not None}
     return Data(
         source=_crops(source, config.source, config, margin, store) if "source" in needs else None,
         target=_crops(_target(target, config.target), config.target, config, margin, store)
         if "target" in needs
         else None,
-        validation=_held_out(config.validation, config, skeleton, mapping),
-        monitor=_held_out(config.monitor, config, skeleton, config.target.mapping if config.target else {}),
+        validation=_held_out(config.validation, config, skeleton, mapping, cut.get("source")),
+        monitor=_held_out(
+            config.monitor, config, skeleton, config.target.mapping if config.target else {}, cut.get("target")
+        ),
         skeleton=skeleton,
+        cut=cut,
         matched=matched,
     )
 
@@ -171,12 +182,17 @@ def _crops(
 
 
 def _held_out(
-    data: DataConfig | None, config: RunConfig, skeleton: Skeleton, mapping: Mapping[str, Partner]
+    data: DataConfig | None,
+    config: RunConfig,
+    skeleton: Skeleton,
+    mapping: Mapping[str, Partner],
+    cut: BoxMode | None,
 ) -> Crops | None:
     if data is None:
         return None
     annotations = sources.to_skeleton(_read(data), skeleton, data.mapping or mapping, origin=data.data)
-    return Crops(annotations, data, size=config.input_size, cache_bytes=config.cache_mib * 2**20)
+    crop = as_cut(annotations, data, cut)
+    return Crops(annotations, crop, size=config.input_size, cache_bytes=config.cache_mib * 2**20)
 
 
 def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:

@@ -121,9 +121,7 @@ class Session:
         rule = "label-free: teacher-student agreement on augmented target views"
         extra = {
             "device": str(self.fabric.device),
-            "data": self.data.fingerprints,
-            "notes": self.data.notes,
-            "matching": self.data.matching,
+            **self.data.entries,
             "selection": rule if config.selection == "label-free" and self.data.target else "last checkpoint",
             setup.LABELS: setup.label_use(config),
         }

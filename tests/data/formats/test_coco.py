@@ -132,6 +132,18 @@ def first(document: Document, **changes: Any) -> None:
     document["annotations"][0].update(changes)
 
 
+def test_a_name_in_another_case_is_found_where_it_is_clear(
+    document: Document, save: Callable[..., str], tmp_path: Path
+) -> None:
+    document["images"][1]["file_name"] = "B.PNG"
+    found = coco.read(save(document))
+    assert found.images.paths == ("a.png", "b.png")
+    assert found.images.read(1).shape == (21, 33, 3)
+    (tmp_path / "b.PNG").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 2 images have no file, the first is image 9, 'B\.PNG'"):
+        coco.read(str(tmp_path / "labels.json"))
+
+
 BROKEN: dict[str, tuple[Callable[[Document], Any], type[DataError], str]] = {
     "nan": (
         lambda d: first(d, keypoints=[1, float("nan"), 2] * 3),
@@ -141,6 +153,8 @@ BROKEN: dict[str, tuple[Callable[[Document], Any], type[DataError], str]] = {
     "null": (lambda d: first(d, keypoints=[1, None, 2] * 3), FormatError, r"annotation 1 has a labelled.*not finite"),
     "infinite": (lambda d: first(d, keypoints=[1, 1e999, 2] * 3), FormatError, r"annotation 1 has a labelled"),
     "too large": (lambda d: first(d, keypoints=[1, 1e300, 2] * 3), FormatError, r"annotation 1 has a labelled"),
+    "far": (lambda d: first(d, keypoints=[1, -1e6, 2] * 3), FormatError, r"annotation 1 has a labelled.*enormous"),
+    "infinite box": (lambda d: first(d, bbox=[1, 1e999, -1e999, 4]), FormatError, "annotation 1 has a 'bbox' that is"),
     "count": (lambda d: first(d, keypoints=[1, 2, 2]), FormatError, r"annotation 1 has not 3 keypoints"),
     "no list": (lambda d: first(d, keypoints="many"), FormatError, r"annotation 1 has not 3 keypoints|numbers"),
     "text": (lambda d: first(d, keypoints=["a", 2, 2] * 3), FormatError, "must be numbers"),

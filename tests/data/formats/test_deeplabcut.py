@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import pickle
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -187,6 +189,59 @@ def test_the_fixed_layout_of_hdf5_agrees_with_the_csv(single: Path, multi: bool)
     assert data.images.paths == expected.images.paths  # type: ignore[attr-defined]
 
 
+def test_the_table_layout_of_hdf5_agrees_with_the_csv(tmp_path: Path) -> None:
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "h5").mkdir()
+    expected = deeplabcut.read(MINIATURE["write"](tmp_path / "csv"))
+    data = deeplabcut.read(MINIATURE["write_rows"](tmp_path / "h5"))
+    assert len(data) == 5
+    np.testing.assert_array_equal(data.keypoints, expected.keypoints)
+    np.testing.assert_array_equal(data.visible, expected.visible)
+    assert data.skeleton.keypoints == expected.skeleton.keypoints
+    assert data.categories.tolist() == expected.categories.tolist()
+    assert data.images.paths == expected.images.paths  # type: ignore[attr-defined]
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("evil",)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (pickle.dumps([("Ann", "nose", "x")] * 3, 0), r"names a column; give the csv"),
+        (pickle.dumps([("Ann", "nose")] * 10, 0), r"expected 3 or 4 names a column"),
+        (pickle.dumps([("Ann", "nose", 3)] * 10, 0), r"expected 3 or 4 names a column"),
+        (pickle.dumps({"Ann": 3}, 0), r"expected 3 or 4 names a column"),
+        (pickle.dumps([Evil()], 0), r"is no pickle of plain values"),
+        (b"garbage", r"is no pickle of plain values"),
+    ],
+    ids=["few", "short", "number", "dict", "code", "garbage"],
+)
+def test_a_header_in_a_pickle_is_texts_or_refused(
+    header: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = MINIATURE["write_rows"](tmp_path)
+    with h5py.File(tmp_path / "labeled-data/a/CollectedData_Ann.h5", "r+") as content:
+        content["df_with_missing/table"].attrs["values_block_0_kind"] = np.bytes_(header)
+    with pytest.raises(FormatError, match=message) as caught:
+        deeplabcut.read(root)
+    assert "\n" not in str(caught.value)
+    assert not Path("evil").exists()
+
+
+def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
+    root = MINIATURE["write_rows"](tmp_path)
+    with h5py.File(tmp_path / "labeled-data/a/CollectedData_Ann.h5", "r+") as content:
+        del content["df_with_missing/table"]
+        kind = [("index", "<i8"), ("values_block_0", "<f8", (2,)), ("values_block_1", "S9", (3,))]
+        content["df_with_missing/table"] = np.zeros(2, kind)
+    with pytest.raises(FormatError, match=r"columns \['index', 'values_block_0', 'values_block_1'\], expected one of"):
+        deeplabcut.read(root)
+
+
 def test_hdf5_with_a_pickle_or_garbage_is_refused(single: Path) -> None:
     file = single / "labeled-data/v/CollectedData_Ann.h5"
     fixed(file)
@@ -317,10 +372,12 @@ def test_the_real_project(shared_data: Path) -> None:
     expected = np.array([[float(cell) for cell in row[1:]] for row in rows]).reshape(116, 4, 2)
     np.testing.assert_allclose(data.keypoints, expected, rtol=1e-6)
     assert [data[i].key for i in range(116)] == [row[0] for row in rows]
-    # The HDF5 file has the same numbers; its header is a pickle, so the reader sends the user to the csv.
+    # The HDF5 file has the same numbers.
     with h5py.File(file.with_suffix(".h5")) as content:
         table = content["df_with_missing/table"][()]
     np.testing.assert_array_equal(table["values_block_0"].reshape(116, 4, 2), expected)
     assert [path.decode() for path in table["index"]] == [row[0] for row in rows]
-    with pytest.raises(FormatError, match=r"only as a pickle.*give the csv beside it: deeplabcut:CollectedData_Pranav"):
-        deeplabcut.read(str(file.with_suffix(".h5")))
+    again = deeplabcut.read(str(file.with_suffix(".h5")))
+    np.testing.assert_allclose(again.keypoints, data.keypoints, rtol=1e-6)
+    assert again.skeleton.keypoints == data.skeleton.keypoints
+    assert again.images.path(0).resolve() == data.images.path(0).resolve()  # type: ignore[attr-defined]

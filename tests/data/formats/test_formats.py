@@ -12,7 +12,7 @@ from poseshift.data.formats import FORMATS, read, write
 from poseshift.data.formats import images as images_format
 from poseshift.errors import DataError, UsageError
 
-OF_FILES = ("coco", "lsp", "animalpose", "images")
+OF_FILES = tuple(name for name in FORMATS if name not in ("figures", "quadrupeds"))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -30,8 +30,9 @@ def test_an_unknown_format_lists_the_known(spec: str) -> None:
 
 @pytest.mark.parametrize("name", OF_FILES)
 def test_a_missing_folder_says_what_was_looked_for(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"looked for .*nowhere"):
+    with pytest.raises(DataError, match=r"looked for .*nowhere") as caught:
         read(f"{name}:{tmp_path / 'nowhere'}")
+    assert name in str(caught.value)
 
 
 def test_a_format_that_is_only_read_is_not_written(tmp_path: Path) -> None:

@@ -31,12 +31,17 @@ def replicant(shared_data: Path) -> Path:
 
 @pytest.fixture
 def several(replicant: Path, tmp_path: Path) -> Annotations:
-    """The COCO part. Its JSON names files ``.JPG`` which lie there as ``.jpg``."""
-    (tmp_path / "images").mkdir()
-    for file in (replicant / "COCO/data").iterdir():
-        shutil.copy(file, tmp_path / "images" / f"{file.stem}.JPG")
+    """The COCO part, in a folder that can be written to. Its JSON names files ``.JPG`` which lie there as ``.jpg``."""
+    shutil.copytree(replicant / "COCO/data", tmp_path / "images")
     shutil.copy(replicant / "COCO/labels.json", tmp_path / "labels.json")
     return coco.read(str(tmp_path / "labels.json"))
+
+
+def test_coco_is_read_where_it_lies(replicant: Path, several: Annotations) -> None:
+    data = coco.read(str(replicant / "COCO"))
+    assert sorted({record.key for record in data}) == [f"input-multi_{n:02d}_synth.jpg" for n in range(10)]
+    assert data.images.read(int(data.image_index[0])).shape == (512, 512, 3)
+    np.testing.assert_array_equal(data.keypoints, several.keypoints)
 
 
 def test_deeplabcut_and_sleap_hold_the_same_numbers(replicant: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from poseshift.data.layouts import file_of
 from poseshift.errors import DataError
 from poseshift.types import NOT_LABELLED, Annotations, FloatArray, Images, IntArray
 
@@ -48,15 +49,14 @@ def headers(images: Images, advance: Callable[[int], None] = lambda count: None)
     unreadable: dict[str, str] = {}
     hashes: dict[bytes, list[str]] = defaultdict(list)
     size_of = getattr(images, "size", None)
-    path_of = getattr(images, "path", None)
     for index in range(len(images)):
         try:
             if size_of is not None:
                 sizes[index] = size_of(index)
             else:
                 sizes[index] = images.read(index).shape[1::-1]
-            if path_of is not None:
-                hashes[hashlib.blake2b(path_of(index).read_bytes(), digest_size=16).digest()].append(images.key(index))
+            if (file := file_of(images, index)) is not None:
+                hashes[hashlib.blake2b(file.read_bytes(), digest_size=16).digest()].append(images.key(index))
         except (DataError, OSError) as error:
             unreadable[images.key(index)] = str(error)
         advance(1)

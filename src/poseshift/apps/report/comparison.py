@@ -98,7 +98,7 @@ def compare(
         return None
     (spec, part), labels = named
     annotations, labelled = _annotations(subject.run, spec, part, labels=labels)
-    own = evaluate.default_crop(subject.run)
+    own = evaluate.default_crop(subject.run, annotations)
     found = [
         one
         for one in (_before(subject, shown), _Source(label=subject.label, colour=subject.colour, run=subject.run))

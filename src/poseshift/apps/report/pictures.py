@@ -13,7 +13,7 @@ from PIL import Image
 
 from poseshift.apps.report.comparison import Comparison, Side, errors
 from poseshift.data.crops import Crops
-from poseshift.data.skeletons import split_name
+from poseshift.data.skeletons import told_apart
 from poseshift.types import FloatArray, IntArray, Skeleton
 
 SIDE = 200
@@ -178,9 +178,8 @@ def strokes(skeleton: Skeleton, points: FloatArray, scores: FloatArray, opaque: 
 
 def sides_of(skeleton: Skeleton) -> tuple[str, ...]:
     """``left``, ``right`` or ``centre`` of each keypoint: by its name, else by its place in a flip pair."""
-    sides = ["centre"] * len(skeleton)
+    sides, names = ["centre"] * len(skeleton), told_apart(skeleton.keypoints)
     for first, second in skeleton.flip_pairs:
-        words = set(split_name(skeleton.keypoints[first]))
-        swapped = bool(words & {"right", "r"})
+        swapped = bool(set(names[first]) & {"right", "r"})
         sides[first], sides[second] = ("right", "left") if swapped else ("left", "right")
     return tuple(sides)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from poseshift.data import splits
 from poseshift.data.formats import (
     animalpose,
     ap10k,
@@ -134,15 +135,23 @@ def read(spec: str, *, split: str | None = None, **options: bool) -> Annotations
 
     Args:
         spec: ``"FORMAT:PATH"``.
-        split: A part of the data as the format names it; None for all.
+        split: A part of the data as the format names it; None for all; ``groups_0_80`` for the groups (subjects,
+            videos) whose place is between 0 and 80 percent, see :func:`poseshift.data.splits.in_share`.
         options: Passed to the format's reader, such as ``allow_outside``.
 
     Raises:
         UsageError: Unknown format or split.
         DataError: Files are missing, broken or do not fit together.
     """
+    return _part(spec, split, options)
+
+
+def _part(spec: str, split: str | None, options: dict[str, bool]) -> Annotations:
+    """What the reader gives of its own split, or the groups that the split names."""
     name, path = parse(spec)
-    return FORMATS[name].read(path, split=split, **options)
+    share = splits.share_of_groups(split)
+    found = FORMATS[name].read(path, split=split if share is None else None, **options)
+    return found if share is None else splits.in_share(found, share)
 
 
 def read_unlabelled(spec: str, *, split: str | None = None) -> Annotations:
@@ -151,10 +160,9 @@ def read_unlabelled(spec: str, *, split: str | None = None) -> Annotations:
     The names of the keypoints stay, so that a source can be matched to them; they are no labels. Formats that have no
     ``labelled`` have no labels (``images``, ``video``), or no files (the procedural ones).
     """
-    name, path = parse(spec)
-    reader = FORMATS[name].read
+    reader = FORMATS[parse(spec)[0]].read
     options = {"labelled": False} if "labelled" in inspect.signature(reader).parameters else {}
-    return reader(path, split=split, **options)
+    return _part(spec, split, options)
 
 
 def writable(name: str) -> Writable:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift.data.images import ImageFiles, missing_files
+from poseshift.data.published import ENORMOUS
 from poseshift.data.skeletons import ANIMAL14, ANIMALPOSE20, apply, map_keypoints
 from poseshift.data.texts import read_json
 from poseshift.errors import DataError, FormatError, UsageError
@@ -82,7 +83,7 @@ def _columns(path: Path, *, allow_outside: bool, labelled: bool) -> Annotations:
         names = {int(category["id"]): str(category["name"]) for category in content["categories"]}
         lists = [row["keypoints"] for row in rows] if labelled else [[0] * 3 * len(ANIMALPOSE20)] * len(rows)
         flat = np.array(lists, np.float64).reshape(len(rows), -1, 3)
-        boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(len(rows), 4)
+        boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
         categories = np.array([names[int(row["category_id"])] for row in rows])
         ids = [str(row["image_id"]) for row in rows]
         number = {str(key): i for i, key in enumerate(images)}
@@ -94,10 +95,12 @@ def _columns(path: Path, *, allow_outside: bool, labelled: bool) -> Annotations:
     if flat.shape[1] != len(ANIMALPOSE20):
         raise FormatError(f"{str(path)!r}: {flat.shape[1]} keypoints per annotation, expected {len(ANIMALPOSE20)}")
     known = flat[..., 2] != 0
-    if bad := np.flatnonzero((~np.isfinite(flat).all(axis=2) & known).any(axis=1)).tolist():
-        raise FormatError(f"{str(path)!r}: annotation number {bad[0]} has a coordinate that is not finite; correct it")
-    if bad := np.flatnonzero(~np.isfinite(boxes).all(axis=1)).tolist():
-        raise FormatError(f"{str(path)!r}: annotation number {bad[0]} has a bbox that is not finite; correct it")
+    if bad := np.flatnonzero((~(np.abs(flat) < ENORMOUS).all(axis=2) & known).any(axis=1)).tolist():
+        found = "a coordinate that is not finite or enormous; correct it"
+        raise FormatError(f"{str(path)!r}: annotation number {bad[0]} has {found}")
+    if bad := np.flatnonzero(~(np.abs(boxes) < ENORMOUS).all(axis=1)).tolist():
+        found = "a bbox that is not finite or enormous; correct it"
+        raise FormatError(f"{str(path)!r}: annotation number {bad[0]} has {found}")
     if unknown := [i for i, image in enumerate(ids) if image not in number]:
         raise DataError(
             f"{str(path)!r}: annotation number {unknown[0]} is of image {ids[unknown[0]]!r}, which is not listed"
@@ -109,7 +112,7 @@ def _columns(path: Path, *, allow_outside: bool, labelled: bool) -> Annotations:
         skeleton=ANIMALPOSE20,
         keypoints=np.where(known[..., None], flat[..., :2], 0).astype(np.float32),
         visible=np.where(known, VISIBLE, NOT_LABELLED).astype(np.uint8),
-        boxes=boxes,
+        boxes=boxes.astype(np.float32),
         groups=np.array(ids),
         categories=categories,
         note="Boxes are the annotated ones. Groups are images: the published split by instance shares images.",

@@ -7,7 +7,8 @@
 * ``file.json@FOLDER`` where the images are elsewhere (``FOLDER`` relative to the working directory or to the file);
 * a folder with exactly one JSON file, or, with a split, exactly one ``annotations/*_{split}*.json``.
 
-Coordinates are taken as they are: **0-indexed pixels**, (0, 0) the centre of the top-left pixel. An instance without a
+An image that is there under the same name in other case (``a.JPG``, ``a.jpg``) is found. Coordinates are taken as they
+are: **0-indexed pixels**, (0, 0) the centre of the top-left pixel. An instance without a
 ``bbox`` gets a row of NaN. Crowds and instances without a labelled keypoint are left out, and counted in the note; of a
 target, crowds alone, since its labels are not looked at. All categories in use must name the same keypoints, from whose
 names groups and flip pairs come. Instances of one image are one group, unless the annotation names a ``group``.
@@ -30,7 +31,7 @@ from poseshift.data.drafts import draft
 from poseshift.data.images import ImageFiles, missing_files
 from poseshift.data.layouts import Layout
 from poseshift.data.skeletons import known_or_new
-from poseshift.data.texts import read_json
+from poseshift.data.texts import as_spelt, read_json
 from poseshift.errors import DataError, FormatError
 from poseshift.types import NOT_LABELLED, Annotations, FloatArray, Skeleton
 
@@ -114,7 +115,7 @@ def _skeleton(file: Path, categories: Sequence[dict[str, Any]]) -> Skeleton:
 
 
 def _image_files(file: Path, images: list[tuple[Any, Any]], folder: Path | None, allow_outside: bool) -> ImageFiles:
-    """The files of all images, in the first candidate folder that has any of the first twenty."""
+    """The files of all images, in the first candidate folder that has any of the first twenty, as they are spelt."""
     names = tuple(str(name or "").replace("\\", "/") for _, name in images)
     if "" in names:
         raise DataError(f"{str(file)!r}: image {images[names.index('')][0]!r} has no file_name; correct the file")
@@ -123,13 +124,16 @@ def _image_files(file: Path, images: list[tuple[Any, Any]], folder: Path | None,
     folders = [folder] if folder else [base / sub for sub in below for base in near]
     found = ImageFiles(root=folders[0], paths=names, allow_outside=allow_outside)
     root = next((root for root in folders if len(missing_files(root, names[:20])) < len(names[:20])), None)
+    root = root or next((root for root in folders if as_spelt(root, names[:20]) != names[:20]), None)
+    if root and missing_files(root, names):
+        names = as_spelt(root, names)
     if missing := missing_files(root or folders[0], names):
         (name, path), looked = images[missing[0]], ", ".join(repr(str(t)) for t in ([root] if root else folders))
         raise DataError(
             f"{str(file)!r}: {len(missing)} of {len(names)} images have no file, the first is image {name!r}, "
             f"{path!r}; looked in {looked}; name the folder: coco:{file.name}@FOLDER"
         )
-    return replace(found, root=root or folders[0])
+    return replace(found, root=root or folders[0], paths=names)
 
 
 def read(path: str, *, split: str | None = None, allow_outside: bool = False, labelled: bool = True) -> Annotations:

@@ -6,10 +6,10 @@ numbers.
 
 The csv has three header rows (scorer, bodyparts, coords) or, with several animals, four (scorer, individuals,
 bodyparts, coords); the image's path is one column or three. The HDF5 file is what pandas writes: its *fixed* layout
-holds the header as plain arrays and is read; its *table* layout, which older versions of DeepLabCut wrote, holds the
-header as a pickle only, which is never opened: use the csv beside it. Joints are those of the files, in their order
-of appearance; unique bodyparts of a project of several animals belong to the individual ``single``. ``skeleton`` of
-``config.yaml`` gives the edges.
+holds the header as plain arrays; its *table* layout, which older versions of DeepLabCut wrote, holds it as a pickle of
+texts, which :mod:`poseshift.data.pickles` interprets and nothing unpickles. Joints are those of the files, in their
+order of appearance; unique bodyparts of a project of several animals belong to the individual ``single``.
+``skeleton`` of ``config.yaml`` gives the edges.
 
 Empty or NaN is not labelled; everything else becomes visibility 2, for the format has no flag of occlusion.
 DeepLabCut's labelling tools show images with whole numbers at the centres of pixels and count them from 0, so
@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from poseshift.data import pickles
 from poseshift.data.drafts import draft
 from poseshift.data.images import ImageFiles
 from poseshift.data.layouts import Layout
@@ -133,8 +134,33 @@ def _fixed(file: Path, group: Any) -> Table:
     return Table(file=file, columns=columns_of(file, levels), paths=paths, values=values[:, order])
 
 
+def _in_rows(file: Path, node: Any) -> Table:
+    """The table of pandas' table layout: the path and one block of numbers a row, the header a pickle of texts."""
+    names, paths, block = node.dtype.names, node.dtype.fields["index"][0], node.dtype.fields["values_block_0"][0]
+    if set(names) != {"index", "values_block_0"} or paths.kind != "S" or block.base.kind != "f":
+        raise FormatError(
+            f"{str(file)!r}: its table has columns {list(names)}, expected one of paths and one of numbers; give the "
+            "csv beside it"
+        )
+    header = pickles.loads(bytes(node.attrs["values_block_0_kind"]), f"the header of {file}")
+    rows = header if isinstance(header, list) else []
+    texts = all(isinstance(one, tuple) and all(isinstance(part, str) for part in one) for one in rows)
+    if not texts or {len(one) for one in rows} not in ({3}, {4}) or block.shape != (len(rows),):
+        raise FormatError(
+            f"{str(file)!r}: its header is {str(header)[:80]!r} for numbers of shape {block.shape}, expected 3 or 4 "
+            "names a column; give the csv beside it"
+        )
+    if node.size * len(rows) > _MAX_CELLS:
+        raise FormatError(f"{str(file)!r}: {node.size} rows of {len(rows)} numbers are no labels; give the csv")
+    content = node[()]
+    lines = tuple(image_path(path.decode("utf-8")) for path in content["index"].tolist())
+    values: npt.NDArray[np.float64] = content["values_block_0"].astype(np.float64)
+    levels = [[one[level] for one in rows] for level in range(len(rows[0]))]
+    return Table(file=file, columns=columns_of(file, levels), paths=lines, values=values)
+
+
 def _read_h5(file: Path) -> Table:
-    """Read pandas' HDF5 without opening any pickle."""
+    """Read pandas' HDF5; nothing is unpickled."""
     try:
         import h5py
     except ImportError as error:
@@ -147,12 +173,7 @@ def _read_h5(file: Path) -> Table:
             if not key:
                 raise FormatError(f"{str(file)!r} is empty; expected a group {_KEYS[0]!r}: give the csv beside it")
             group = content[key]
-            if "table" in group:
-                raise FormatError(
-                    f"{str(file)!r}: {key!r} is in pandas' table layout, whose header is stored only as a pickle, "
-                    f"which is never opened; give the csv beside it: deeplabcut:{file.with_suffix('.csv').name}"
-                )
-            return _fixed(file, group)
+            return _in_rows(file, group["table"]) if "table" in group else _fixed(file, group)
     except FormatError:
         raise
     except Exception as error:  # h5py raises almost anything on a broken file

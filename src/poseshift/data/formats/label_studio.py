@@ -19,6 +19,7 @@ then by their base name, uploads also without the random prefix; other addresses
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
@@ -193,12 +194,12 @@ def _images(file: Path, tasks: list[dict[str, Any]], folder: Path | None, allow_
             )
         allowed = [path for path in candidates if path and (allow_outside or not leaves_root(path))]
         tried = [prefix + path for path in allowed for prefix in prefixes]
-        found = next((path for path in tried if "\0" not in path and (roots[0] / path).is_file()), None)
+        found = next((path for path in tried if os.path.isfile(roots[0] / path)), None)  # no path at all is none too
         if found is None:
             looked = " and ".join(repr(str(root)) for root in roots)
             raise DataError(
-                f"{str(file)!r}: the image of task {task.get('id', number)!r}, {candidates[0]!r}, is not in {looked}; "
-                f"name the folder: label_studio:{file.name}@FOLDER"
+                f"{str(file)!r}: the image of task {task.get('id', number)!r}, {candidates[0][:200]!r}, is not in "
+                f"{looked}; name the folder: label_studio:{file.name}@FOLDER"
             )
         paths.append(found)
     return ImageFiles(root=roots[0], paths=tuple(paths), allow_outside=allow_outside)

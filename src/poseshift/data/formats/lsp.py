@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from poseshift.data.images import ImageFiles, missing_files
+from poseshift.data.published import ENORMOUS
 from poseshift.data.skeletons import LSP
 from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import OCCLUDED, VISIBLE, Annotations
@@ -23,7 +24,7 @@ HALF = 1000
 
 
 def _joints(path: Path, labelled: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """``3×14×N`` from ``joints.mat``; without labels, of whatever values."""
+    """``3×14×N`` from ``joints.mat``; without labels, zeros."""
     from scipy.io import loadmat  # takes a quarter of a second, which only this format needs
 
     try:
@@ -37,9 +38,14 @@ def _joints(path: Path, labelled: bool) -> np.ndarray[tuple[int, ...], np.dtype[
         raise FormatError(
             f"{str(path)!r}: 'joints' has shape {joints.shape}, expected (3, 14, N){hint}; use LSP's own file"
         )
-    if labelled and not np.isfinite(joints).all():
-        bad = int(np.argwhere(~np.isfinite(joints).all(axis=(0, 1)))[0, 0])
-        raise FormatError(f"{str(path)!r}: image {bad + 1} has a coordinate that is not finite; fetch the file again")
+    if not labelled:
+        return np.zeros_like(joints)
+    good = np.abs(joints) < ENORMOUS  # False for NaN too
+    if not good.all():
+        bad = int(np.argwhere(~good.all(axis=(0, 1)))[0, 0])
+        raise FormatError(
+            f"{str(path)!r}: image {bad + 1} has a coordinate that is not finite or enormous; fetch the file again"
+        )
     return joints
 
 

@@ -20,8 +20,9 @@ from poseshift.data import parquet
 from poseshift.data.images import leaves_root
 from poseshift.data.packed import CORNERS, INDEX, SCHEMA, TEXTS, Index, Keys, PackedImages, Split, keypoint_columns
 from poseshift.data.parquet import Root
+from poseshift.data.published import ENORMOUS
 from poseshift.errors import DataError, FormatError, UsageError
-from poseshift.types import VISIBLE, Annotations, FloatArray, IntArray
+from poseshift.types import NOT_LABELLED, VISIBLE, Annotations, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,6 +112,8 @@ class _Columns:
         self.ids[rows] += first_id
         for column, name in enumerate(CORNERS):
             self.boxes[rows, column] = _numbers(_column(table, name))
+        if (np.abs(self.boxes[rows]) >= ENORMOUS).any():
+            raise ValueError("a box has a corner that is infinite or enormous")
         self._add_labels(table, rows)
         for name, parts in self.texts.items():
             column = _column(table, name)
@@ -126,8 +129,20 @@ class _Columns:
                 self.keypoints[block, point, 0] = x[part]
                 self.keypoints[block, point, 1] = y[part]
                 self.visible[block, point] = visible[part]
+            self._check_points(block)
         if self.visible[rows].max(initial=0) > VISIBLE:
             raise ValueError(f"it has a visibility of {self.visible[rows].max()}")
+
+    def _check_points(self, block: slice) -> None:
+        points = self.keypoints[block]
+        if points.max(initial=0) < ENORMOUS and points.min(initial=0) > -ENORMOUS:  # both are false where one is NaN
+            return
+        wrong = ~(np.abs(points) < ENORMOUS).all(axis=2) & (self.visible[block] != NOT_LABELLED)
+        if wrong.any():
+            row, point = np.argwhere(wrong)[0].tolist()
+            raise ValueError(
+                f"keypoint {point} of instance {self.ids[block][row]} has x, y {points[row, point].tolist()}"
+            )
 
     def _add_images(self, table: pa.Table, index: IntArray) -> None:
         """Names and sizes of the images whose first instance is in this row group."""

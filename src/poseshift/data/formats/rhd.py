@@ -43,6 +43,8 @@ _TO_BASE_FIRST = np.array([0, *(4 * finger + joint for finger in range(5) for jo
 def _load(root: Path, folder: str, labelled: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Image numbers ``N`` and ``N×2×21×3`` x, y, flag of both hands, joints from base to tip; without labels, zeros."""
     file = root / folder / f"anno_{folder}.pickle"
+    if not file.is_file():
+        raise DataError(f"rhd: looked for {str(file)!r} and found none; give the folder of the set: rhd:FOLDER")
     content = load(file)
     if not isinstance(content, dict) or not content:
         raise FormatError(f"{str(file)!r} holds a {type(content).__name__}, expected a dict of images; fetch it again")

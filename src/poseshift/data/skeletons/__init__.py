@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from poseshift.data.skeletons.animals import ANIMAL14, ANIMAL18, ANIMALPOSE20, AP10K17, BADJA20
 from poseshift.data.skeletons.hands import HAND21
 from poseshift.data.skeletons.mapping import KeypointMap, Matches, Partner, apply, map_keypoints, match, nearest
-from poseshift.data.skeletons.names import from_names, split_name
+from poseshift.data.skeletons.names import from_names, split_name, told_apart
 from poseshift.data.skeletons.people import COCO17, HUMAN16, LSP, MPII16
 from poseshift.types import Skeleton
 
@@ -37,6 +37,7 @@ __all__ = [
     "match",
     "nearest",
     "split_name",
+    "told_apart",
 ]
 
 SKELETONS: dict[str, Skeleton] = {
@@ -49,8 +50,8 @@ def known_or_new(name: str, keypoints: Sequence[str], *, edges: Sequence[tuple[i
 
     Case and separators of names make no difference.
     """
-    words = [split_name(keypoint) for keypoint in keypoints]
+    words = told_apart(keypoints)
     for skeleton in SKELETONS.values():
-        if words == [split_name(keypoint) for keypoint in skeleton.keypoints]:
+        if words == told_apart(skeleton.keypoints):
             return skeleton
     return from_names(name, keypoints, edges=edges)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from poseshift.data.skeletons.names import side_words, split_name
+from poseshift.data.skeletons.names import Words, side_words, split_name, told_apart
 from poseshift.errors import DataError, UsageError
 from poseshift.types import NOT_LABELLED, Annotations, Skeleton
 
@@ -82,11 +82,10 @@ class KeypointMap:
         return "\n".join([head, *lines, *([unused] if unused else [])])
 
 
-def _canonical(name: str) -> tuple[str, str, str]:
+def _canonical(told: Words) -> tuple[str, str, str]:
     """``(side, end, part)`` of a name: ``"L_F_Paw"`` and ``"left_front_paw"`` give ``("left", "front", "paw")``."""
-    words = list(split_name(name))
-    side = end = ""
-    for i in side_words(tuple(words))[:1]:
+    words, side, end = list(told), "", ""
+    for i in side_words(told)[:1]:
         if len(words) > 1:
             side = _SIDES[words.pop(i)]
     if len(words) > 1 and words[0] in _ENDS:
@@ -153,12 +152,12 @@ def match(source: Skeleton, target: Skeleton, overrides: Mapping[str, Partner] |
     partners = _from_overrides(source, target, overrides or {})
     how = {number: (NONE, CONFIGURED, MIDPOINT)[len(found)] for number, found in partners.items()}
     several: dict[int, tuple[int, ...]] = {}
-    names = [_canonical(keypoint) for keypoint in source.keypoints]
+    names, wanted_names = ([_canonical(words) for words in told_apart(one.keypoints)] for one in (source, target))
     for label, same in ((SAME, lambda a, b: a == b), (SYNONYM, _alike)):
-        for number, keypoint in enumerate(target.keypoints):
+        for number, wanted in enumerate(wanted_names):
             if number in partners or number in several:
                 continue
-            wanted, used = _canonical(keypoint), set(partners.values())
+            used = set(partners.values())
             found = tuple(i for i, name in enumerate(names) if (i,) not in used and same(wanted, name))
             if len(found) > 1:
                 several[number] = found
@@ -203,10 +202,11 @@ def map_keypoints(source: Skeleton, target: Skeleton, overrides: Mapping[str, Pa
 def nearest(keypoint: str, names: Iterable[str]) -> str | None:
     """The name that is spelt most like ``keypoint`` on the same side and end of the body; None where none is alike.
 
-    ``leftear`` is alike to ``left_ear``, though the map does not read a side in it.
+    ``leftear`` is alike to ``left_ear``, though no ``rightear`` beside it says that it is a side.
     """
-    wanted = _canonical(keypoint)
-    told = {name: _canonical(name) for name in names}
+    names = list(names)
+    wanted = _canonical(split_name(keypoint))
+    told = {name: _canonical(words) for name, words in zip(names, told_apart(names), strict=True)}
     same = [name for name, words in told.items() if "".join(words) == "".join(wanted)]
     parts = {words[2]: name for name, words in told.items() if words[:2] == wanted[:2]}
     found = [parts[part] for part in difflib.get_close_matches(wanted[2], parts, n=1)]

@@ -3,40 +3,73 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from poseshift.types import Skeleton
 
-_SWAPPED = {"left": "right", "right": "left", "l": "r", "r": "l"}
+_SIDES = {"left": "left", "right": "right", "near": "left", "off": "right", "l": "left", "r": "right"}
+_SWAPPED = {"left": "right", "right": "left", "near": "off", "off": "near", "l": "r", "r": "l"}
+Words = tuple[str, ...]
 
 
-def split_name(name: str) -> tuple[str, ...]:
-    """Lower-case words of a keypoint name: ``"L_EarBase"`` and ``"l ear-base"`` both give ``("l", "ear", "base")``."""
-    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
+def split_name(name: str) -> Words:
+    """Lower-case words of a keypoint name.
+
+    ``"L_EarBase"``, ``"l ear-base"`` and ``"LEarBase"`` all give ``("l", "ear", "base")``.
+    """
+    spaced = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3 \2", name)
     return tuple(re.findall(r"[a-z0-9]+", spaced.lower()))
 
 
-def side_words(words: tuple[str, ...]) -> list[int]:
-    """Positions of words that may name a side: full words anywhere, single letters only at an end."""
-    last = len(words) - 1
-    return [i for i, word in enumerate(words) if word in ("left", "right") or (word in ("l", "r") and i in (0, last))]
+def side_words(words: Words) -> list[int]:
+    """Positions of words that may name a side: full words anywhere, then single letters, only at an end."""
+    full = [i for i, word in enumerate(words) if word in ("left", "right")]
+    return full + [i for i in sorted({0, len(words) - 1}) if words[i : i + 1] in (("l",), ("r",))]
 
 
-def _mirrored(words: tuple[str, ...]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Each way to read ``words`` as one side of a pair: ``(the mirrored words, the words without the side)``."""
-    return [
-        ((*words[:i], _SWAPPED[words[i]], *words[i + 1 :]), words[:i] + words[i + 1 :])
-        for i in side_words(words)
-        if len(words) > 1
-    ]
+def _readings(words: Words) -> Iterator[tuple[Words, Words]]:
+    """Each way to read a side in ``words``: the words with ``left`` or ``right`` in its place, and the other side's."""
+    for i, word in enumerate(words):
+        if word in _SIDES and len(words) > 1:
+            before, after = words[:i], words[i + 1 :]
+            yield (*before, _SIDES[word], *after), (*before, _SWAPPED[word], *after)
+    for i, word in enumerate(words):
+        before, after = words[:i], words[i + 1 :]
+        for side, other in _SWAPPED.items():
+            if word.startswith(side) and word != side:
+                rest = word.removeprefix(side)
+                yield (*before, _SIDES[side], rest, *after), (*before, other + rest, *after)
+        for side, other in _SWAPPED.items():
+            if word.endswith(side) and word != side:
+                rest = word.removesuffix(side)
+                yield (*before, rest, _SIDES[side], *after), (*before, rest + other, *after)
+
+
+def told_apart(keypoints: Iterable[str]) -> list[Words]:
+    """The words of each name, with ``left`` or ``right`` as a word wherever the name of the other side is there too.
+
+    So ``leftear`` beside ``rightear`` is ``("left", "ear")``, and so are the sides of ``LWrist``, ``forelegR4``,
+    ``ma_l_end``, ``paw_FL`` and a horse's ``Nearknee`` (beside ``Offknee``); a name without a partner keeps the words
+    of :func:`split_name`.
+    """
+    split = [split_name(keypoint) for keypoint in keypoints]
+    there = set(split)
+    found = {
+        words: next(((told, other) for told, other in _readings(words) if other in there), (words, words))
+        for words in there
+    }
+    told = {words: one for words, (one, other) in found.items() if found[other][1] == words}
+    counts = Counter(told.get(words, words) for words in there)
+    return [told[words] if words in told and counts[told[words]] == 1 else words for words in split]
 
 
 def from_names(name: str, keypoints: Sequence[str], *, edges: Sequence[tuple[int, int]] = ()) -> Skeleton:
     """A skeleton from bare names.
 
-    Two names are a flip pair where they differ in one side word only (``left``/``right`` anywhere, ``l``/``r`` first
-    or last). Groups are the names without that word, in order of appearance; an unpaired keypoint is its own group.
+    Two names are a flip pair where they differ in one side only, see :func:`told_apart`. Groups are the names without
+    that side, in order of appearance; an unpaired keypoint is its own group.
 
     Args:
         name: Name of the skeleton.
@@ -46,16 +79,17 @@ def from_names(name: str, keypoints: Sequence[str], *, edges: Sequence[tuple[int
     Raises:
         DataError: Names repeat, or an edge leaves ``0..K-1``.
     """
-    index = {split_name(keypoint): i for i, keypoint in enumerate(keypoints)}
+    names = told_apart(keypoints)
+    index = {words: i for i, words in enumerate(names)}
     pairs: set[tuple[int, int]] = set()
     groups: dict[str, list[int]] = {}
-    for i, keypoint in enumerate(keypoints):
+    for i, (keypoint, words) in enumerate(zip(keypoints, names, strict=True)):
         label = keypoint
-        for mirrored, rest in _mirrored(split_name(keypoint)):
-            partner = index.get(mirrored)
-            if partner is not None and partner != i:
+        for place in (place for place, word in enumerate(words) if word in ("left", "right")):
+            partner = index.get((*words[:place], _SWAPPED[words[place]], *words[place + 1 :]))
+            if partner is not None:
                 pairs.add((min(i, partner), max(i, partner)))
-                label = "_".join(rest)
+                label = "_".join(words[:place] + words[place + 1 :])
                 break
         groups.setdefault(label, []).append(i)
     return Skeleton(

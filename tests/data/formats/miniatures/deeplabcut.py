@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
+import h5py
+import numpy as np
 from PIL import Image
 
 CONFIG = """\
@@ -36,4 +39,20 @@ def write(root: Path) -> str:
         (folder / "CollectedData_Ann.csv").write_text(text)
         for line in lines:
             Image.new("RGB", (32, 24)).save(folder / line.split(",")[0])
+    return str(root)
+
+
+def write_rows(root: Path) -> str:
+    """The same labels as pandas' ``to_hdf(format="table")`` writes them; the path of the project."""
+    write(root)
+    names = [line.split(",")[3:] for line in HEADER.splitlines()]
+    header = pickle.dumps(list(zip(*names, strict=True)), protocol=0)
+    for file in root.rglob("*.csv"):
+        rows = [line.split(",") for line in file.read_text().splitlines()[4:]]
+        kind = np.dtype([("index", "S40"), ("values_block_0", "<f8", (len(names[0]),))])
+        numbers = [("/".join(row[:3]).encode(), [float(cell or "nan") for cell in row[3:]]) for row in rows]
+        with h5py.File(file.with_suffix(".h5"), "w") as content:
+            node = content.create_dataset("df_with_missing/table", data=np.array(numbers, kind))
+            node.attrs["values_block_0_kind"] = np.bytes_(header)
+        file.unlink()
     return str(root)
