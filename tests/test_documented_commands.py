@@ -62,7 +62,6 @@ def stages_of(recipe: str) -> tuple[str, ...]:
 
 
 FIGURES_STAGES = stages_of("daml/figures-middle.yaml")
-PHOTO_STAGES = stages_of("daml/figures-lsp.yaml")
 
 # A command as it is shown, spaces normalised -> its miniature, in the order in which they must run.
 ADAPT_SMALL = (
@@ -150,7 +149,7 @@ EXECUTED: dict[str, Miniature] = {
                 *("--set", f"common.source.data={source},side=64,count=8", "--set", "common.batch_size=4"),
                 *("--set", "common.input_size=64", "--set", "common.agreement_images=4"),
                 *("--set", "stages.oracle.source={data: 'figures:source,side=64,count=8', boxes: whole}"),
-                *(word for stage in PHOTO_STAGES for word in ("--set", f"stages.{stage}.steps=1")),
+                *(word for stage in stages_of(f"daml/{name}.yaml") for word in ("--set", f"stages.{stage}.steps=1")),
             ),
             creates=(f"runs/{name}/multilevel/manifest.json",),
         )

@@ -80,3 +80,13 @@ def test_the_views_are_the_same_at_every_checkpoint(tmp_path: Path) -> None:
         assert not torch.equal(plain.student.images, strong.student.images)
     rows = np.concatenate([plain.ids.numpy() for plain, _ in first])
     assert len(set(rows.tolist())) == 6
+
+
+def test_scoring_rows_are_few_sorted_and_the_same() -> None:
+    crops = setup.data_of(tiny.settings("multilevel")).target
+    assert crops is not None
+    rows = scoring.rows_for_scoring(crops, 5, seed=3)
+    assert rows == sorted(set(rows)) == scoring.rows_for_scoring(crops, 5, seed=3)
+    assert len(rows) == 5
+    assert rows != scoring.rows_for_scoring(crops, 5, seed=4)
+    assert scoring.rows_for_scoring(crops, 100, seed=0) == list(range(12))

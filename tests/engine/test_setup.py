@@ -172,16 +172,6 @@ def test_validation_goes_into_the_runs_skeleton(tmp_path: Path) -> None:
     assert data.source.margin == 4
 
 
-def test_scoring_rows_are_few_sorted_and_the_same() -> None:
-    crops = setup.data_of(tiny.settings("multilevel")).target
-    assert crops is not None
-    rows = setup.rows_for_scoring(crops, 5, seed=3)
-    assert rows == sorted(set(rows)) == setup.rows_for_scoring(crops, 5, seed=3)
-    assert len(rows) == 5
-    assert rows != setup.rows_for_scoring(crops, 5, seed=4)
-    assert setup.rows_for_scoring(crops, 100, seed=0) == list(range(12))
-
-
 def test_init_starts_from_the_parents_net(parents: dict[str, Run], change: dict[str, str], tmp_path: Path) -> None:
     settings = tiny.settings(
         "uniframe", {**change, "optimiser": {"rate": 1e-30}, "steps": 1, "method": {"ema_decay": 0}}

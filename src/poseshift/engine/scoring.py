@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 
+import numpy as np
 import torch
 
 from poseshift import metrics
@@ -19,7 +20,7 @@ from poseshift.draws import Draws
 from poseshift.engine import inference, select
 from poseshift.engine.checkpoint import Checkpoint
 from poseshift.engine.run import Run
-from poseshift.engine.setup import Data, rows_for_scoring
+from poseshift.engine.setup import Data
 from poseshift.methods.base import Method
 from poseshift.models.pose_net import PoseNet
 
@@ -84,6 +85,12 @@ def _pairs(target: Crops, batches: Batches, config: RunConfig) -> Iterator[tuple
             TargetBatch(student=plain, teacher=(plain,), ids=ids),
             TargetBatch(student=strong, teacher=(plain,), ids=ids),
         )
+
+
+def rows_for_scoring(crops: Crops, count: int, seed: int) -> list[int]:
+    """``count`` rows (all where there are fewer), the same for every checkpoint of a run."""
+    chosen = np.random.default_rng(seed).permutation(len(crops))[:count]
+    return [int(row) for row in np.sort(chosen)]
 
 
 def best(run: Run, config: RunConfig) -> Checkpoint:

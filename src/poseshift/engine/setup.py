@@ -297,9 +297,3 @@ def _style_net(run: Run) -> StyleNet | None:
 
 def _no_net() -> PoseNet:
     raise CheckpointError("a style run has no pose net")
-
-
-def rows_for_scoring(crops: Crops, count: int, seed: int) -> list[int]:
-    """``count`` rows (all where there are fewer), the same for every checkpoint of a run."""
-    chosen = np.random.default_rng(seed).permutation(len(crops))[:count]
-    return [int(row) for row in np.sort(chosen)]
