@@ -7,7 +7,8 @@ The recipe's ``study`` says what to test on and which stages to compare. Runs go
 ``--jobs N``, N stages whose parents are finished train at the same time, over all seeds, and share decoded crops.
 Each scoring of a real data set's labels is a line in ``benchmarks/ledger.md``. Intervals are 95 % paired bootstraps
 over images and seeds. ``--tuning`` is for choosing settings: it writes no results, and needs a ``study.tuning`` data
-set, a declared labelled part of the unlabelled side.
+set, a declared labelled part of the unlabelled side. Stages in ``study.one_seed`` (an oracle, say, that costs more than
+all others) are trained for the first seed alone; differences with them are over that seed.
 """
 
 from __future__ import annotations
@@ -258,6 +259,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def seeds_of(recipe: Recipe, stage: str, seeds: list[int]) -> list[int]:
+    """The seeds that a stage is trained for."""
+    return seeds[:1] if stage in recipe.study.get("one_seed", []) else seeds
+
+
 def main() -> None:
     """Runs the study."""
     options = arguments()
@@ -273,11 +279,11 @@ def main() -> None:
             recipe=str(options.recipe), overrides=tuple(options.overrides), seed=seed, stage=stage,
             folder=str(options.work / name / f"seed-{seed}"), test=test,
         )
-        for stage in stages for seed in seeds
+        for stage in stages for seed in seeds_of(recipe, stage, seeds)
     ]  # fmt: skip
     found = perform_all(tasks, jobs=options.jobs)
     by_stage = {
-        stage: [found[stage, seed] for seed in seeds]
+        stage: [found[stage, seed] for seed in seeds_of(recipe, stage, seeds)]
         for stage in recipe.stages
         if stage in stages and found[stage, seeds[0]].hits
     }
@@ -291,7 +297,7 @@ def main() -> None:
     unlabelled = {
         stage: [
             label_free(open_run(options.work / name / f"seed-{seed}" / stage), one.step)
-            for seed, one in zip(seeds, rows, strict=True)
+            for seed, one in zip(seeds_of(recipe, stage, seeds), rows, strict=True)
         ]
         for stage, rows in by_stage.items()
     }
@@ -300,7 +306,7 @@ def main() -> None:
         "command": f"python benchmarks/study.py {options.recipe} --seeds {options.seeds}"
         + (f" --stages {options.stages}" if options.stages else ""),
         "commit": revision,
-        "torch": torch.__version__,
+        "torch": run.manifest["torch"],
         "device": ", ".join(sorted({one.device for rows in by_stage.values() for one in rows})),
         "test": test["data"] if data in PROCEDURAL else data,
         "seeds": seeds,

@@ -21,9 +21,12 @@ def compare(scores: dict[str, list[Hits]], annotations: Annotations, pairs: list
     weights = metrics.bootstrap_weights(annotations.image_index)
     rows = []
     for ours, theirs in pairs:
-        found = metrics.paired_difference(scores[ours], scores[theirs], weights, annotations.skeleton)
+        shared = min(len(scores[ours]), len(scores[theirs]))  # a stage of one seed has the first
+        found = metrics.paired_difference(scores[ours][:shared], scores[theirs][:shared], weights, annotations.skeleton)
         numbers = {"difference": found.value, "low": found.low, "high": found.high}
-        rows.append({"a": ours, "b": theirs, **{key: round(100 * value, 2) for key, value in numbers.items()}})
+        rows.append(
+            {"a": ours, "b": theirs, "seeds": shared, **{key: round(100 * value, 2) for key, value in numbers.items()}}
+        )
     return rows
 
 
@@ -96,6 +99,11 @@ def unlabelled(table: dict[str, dict[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
+def fewer(result: dict[str, Any], seeds: int) -> str:
+    """Says of what has fewer seeds than the study how many."""
+    return "" if seeds == len(result["seeds"]) else f", {seeds} seed(s)"
+
+
 def shown(spread: float | None) -> str:
     """A standard error, or a dash."""
     return "–" if spread is None else f"{spread:.1f}"
@@ -116,7 +124,9 @@ def markdown(result: dict[str, Any]) -> str:
         lines += ["|" + "---|" * (len(groups) + 6)]
         for name, row in part["stages"].items():
             cells = [
-                name + (" (uses target labels)" if name in result["oracles"] else ""),
+                name
+                + (" (uses target labels)" if name in result["oracles"] else "")
+                + fewer(result, len(row["seeds"])),
                 *(f"{row['groups'][g]:.1f}" for g in groups),
             ]
             low, high = row["interval_of_seed_0"]
@@ -145,7 +155,8 @@ def markdown(result: dict[str, Any]) -> str:
                 )
         lines += ["", "| paired difference | points | 95 % interval |", "|---|---|---|"]
         lines += [
-            f"| {d['a']} − {d['b']} | {d['difference']:+.1f} | {d['low']:+.1f} to {d['high']:+.1f} |"
+            f"| {d['a']} − {d['b']}{fewer(result, d['seeds'])} | {d['difference']:+.1f} "
+            f"| {d['low']:+.1f} to {d['high']:+.1f} |"
             for d in part["differences"]
         ]
         lines.append("")

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import yaml
 
@@ -84,6 +85,28 @@ def test_study_trains_scores_and_compares(recipe: Path, tmp_path: Path, monkeypa
     assert f"**{part['stages']['source']['pck@0.05']:.1f}**" in text
 
 
+def test_a_stage_of_one_seed_is_compared_over_that_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Path
+) -> None:
+    study = script("study")
+    once = {**RECIPE, "study": {**RECIPE["study"], "one_seed": ["multilevel"]}}
+    recipe.write_text(yaml.safe_dump(once, sort_keys=False))
+    monkeypatch.setattr(study, "HERE", tmp_path)
+    monkeypatch.setattr(study, "commit", lambda: "0" * 40)
+    monkeypatch.setattr(sys, "argv", ["study.py", str(recipe), "--seeds", "0,1", "--work", str(tmp_path / "work")])
+    study.main()
+    part = json.loads((tmp_path / "results/tiny.json").read_text())["splits"]["test"]
+    seeds = {name: row["seeds"] for name, row in part["stages"].items()}
+    assert {name: len(values) for name, values in seeds.items()} == {"source": 2, "multilevel": 1}
+    (difference,) = part["differences"]
+    assert difference["seeds"] == 1
+    assert difference["difference"] == pytest.approx(seeds["multilevel"][0] - seeds["source"][0], abs=0.02)
+    assert not (tmp_path / "work/tiny/seed-1/multilevel").exists()
+    text = (tmp_path / "results/tiny.md").read_text()
+    assert "| multilevel, 1 seed(s) |" in text
+    assert "| multilevel − source, 1 seed(s) |" in text
+
+
 def test_scores_without_labels_that_some_stages_lack() -> None:
     tables = script("study_tables")
     one = tables.across_seeds([{"agreement": 70.0}])
@@ -136,3 +159,31 @@ def test_calibration_measures_the_pose_term(recipe: Path, tmp_path: Path, monkey
     ratios = calibrate.measure(session, 2)
     assert set(ratios) == {"certainty", "diversity", "pose"}
     assert all(len(values) == 1 and values[0] > 0 for values in ratios.values())
+
+
+def test_limits_counts_sides_precision_and_direction() -> None:
+    limits = script("limits")
+    truth = np.array([[[0.2, 0.5], [0.6, 0.5]]], np.float32).repeat(3, 0)
+    inwards = truth + np.array([[0.01, 0], [-0.01, 0]], np.float32)
+    usable = np.ones((3, 2), bool)
+    assert limits.apart(inwards, truth, usable, ((0, 1),)) == pytest.approx(-0.01, abs=1e-6)
+    assert limits.apart(2 * truth - inwards, truth, usable, ((0, 1),)) == pytest.approx(0.01, abs=1e-6)
+
+
+def test_limits_of_runs(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, limits = script("study"), script("limits")
+    for module in (study, limits):
+        monkeypatch.setattr(module, "HERE", tmp_path)
+    monkeypatch.setattr(study, "commit", lambda: "0" * 40)
+    work = str(tmp_path / "work")
+    monkeypatch.setattr(sys, "argv", ["study.py", str(recipe), "--stages", "source", "--work", work])
+    study.main()
+    data = ["--data", RECIPE["study"]["test"]["data"], "--split", "test", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["limits.py", f"{work}/tiny/seed-0/source", *data])
+    limits.main()
+    (row,) = [line for line in (tmp_path / "results/limits.md").read_text().splitlines() if line.startswith("| source")]
+    _, _, right, either, near, *_ = (cell.strip() for cell in row.split("|"))
+    scored = json.loads((tmp_path / "results/tiny.json").read_text())["splits"]["test"]["stages"]["source"]
+    assert float(right) == pytest.approx(scored["pck@0.05"], abs=0.06)
+    assert float(right) <= float(either)
+    assert float(right) <= float(near)
