@@ -7,7 +7,7 @@ from tests import tiny
 
 import poseshift
 
-NAMES = {"adapt", "train", "evaluate", "predict", "report", "open_run", "Run", "RunConfig"}
+NAMES = {"adapt", "train", "evaluate", "predict", "report", "open_run", "Run", "RunConfig", "PoseshiftError"}
 TYPES = {"Skeleton", "Record", "Annotations", "Predictions", "View", "SourceBatch", "TargetBatch", "Batch"}
 
 

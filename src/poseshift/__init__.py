@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from poseshift.engine.run import Run as Run
     from poseshift.engine.run import open_run as open_run
     from poseshift.engine.train import train as train
+    from poseshift.errors import PoseshiftError as PoseshiftError
     from poseshift.types import Annotations as Annotations
     from poseshift.types import Predictions as Predictions
     from poseshift.types import Record as Record
@@ -34,6 +35,7 @@ _FACE = {
     "open_run": "poseshift.engine.run",
     "Run": "poseshift.engine.run",
     "RunConfig": "poseshift.config",
+    "PoseshiftError": "poseshift.errors",
     **dict.fromkeys(("Batch", "SourceBatch", "TargetBatch", "View"), "poseshift.batches"),
     **dict.fromkeys(("Annotations", "Predictions", "Record", "Skeleton"), "poseshift.types"),
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -144,3 +145,16 @@ def test_shared_crops_are_decoded_once() -> None:
     assert other.filled is not None
     assert other.filled.tolist() == [False, True, False]
     assert other[1].crop.data_ptr() == shown.data_ptr()
+
+
+@pytest.mark.parametrize(("boxless", "boxes", "warns"), [(0, "auto", False), (1, "auto", True), (4, "auto", False),
+                                                         (1, "whole", False)])  # fmt: skip
+def test_some_instances_without_a_box_are_not_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, boxless: int, boxes: str, warns: bool
+) -> None:
+    data = annotations(tmp_path)
+    data.boxes[:boxless] = np.nan
+    with caplog.at_level(logging.WARNING):
+        crops = Crops(data, CropConfig(boxes=boxes), size=SIZE)
+    assert crops.boxes == ("whole" if boxless or boxes == "whole" else "given")
+    assert ("1 of 4 instances have no box, so all are cut as whole images" in caplog.text) == warns

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.formats.miniatures import tigdog
+from tests.data.formats.miniatures import lsp, tigdog
 
 from poseshift.data import sources
 from poseshift.data.formats import FORMATS
@@ -113,3 +113,14 @@ def test_fingerprints_see_every_column() -> None:
     ]
     marks = {mark, *map(sources.fingerprint, others)}
     assert len(marks) == 8
+
+
+@pytest.mark.parametrize(("split", "labelled", "warns"), [(None, False, True), ("train", False, False),
+                                                          (None, True, False)])  # fmt: skip
+def test_a_target_without_a_split_says_that_test_images_are_in_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, split: str | None, labelled: bool, warns: bool
+) -> None:
+    spec = f"lsp:{lsp.write(tmp_path)}"
+    with caplog.at_level(logging.WARNING):
+        sources.read(spec, split=split, labelled=labelled)
+    assert ("no split is named, so train, test are read together" in caplog.text) == warns

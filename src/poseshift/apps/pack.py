@@ -170,8 +170,7 @@ def pack(
 
 def _default_split(data: str) -> str:
     """What is packed without a split must not be called ``train`` where the format has test data in it."""
-    known = getattr(formats.FORMATS.get(data.partition(":")[0]), "SPLITS", ())
-    return WHOLE if "all" in known and len(known) > 1 else DEFAULT_SPLIT
+    return WHOLE if formats.taken_together(data) else DEFAULT_SPLIT
 
 
 class _Packer:

@@ -101,6 +101,12 @@ class Crops(Dataset[Item]):
     ) -> None:
         self.annotations, self.size, self.margin = annotations, size, margin
         self.boxes = resolve(annotations, config.boxes)
+        boxless = int(np.isnan(annotations.boxes).any(axis=1).sum())
+        if config.boxes == "auto" and 0 < boxless < len(annotations):
+            log.warning(
+                "%s: %d of %d instances have no box, so all are cut as whole images; give them boxes, or drop them",
+                *(annotations.name, boxless, len(annotations)),
+            )
         self.regions = crop_regions(annotations, mode=self.boxes, padding=config.padding)
         self.keypoints = self.to_canonical(annotations.keypoints)
         side = size + 2 * margin

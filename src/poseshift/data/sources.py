@@ -46,6 +46,12 @@ def read(
     annotations = formats.read(spec, split=split) if looked else formats.read_unlabelled(spec, split=split)
     if label_boxes and not labelled:
         annotations = replace(annotations.blank(), note=f"{annotations.note} {LABEL_BOXES}".strip())
+    if not labelled and split is None and (parts := formats.taken_together(spec)):
+        log.warning(
+            "%s: no split is named, so %s are read together; name one to keep test images unseen",
+            spec,
+            ", ".join(parts),
+        )
     if limit is not None:
         annotations = annotations.select(np.arange(min(limit, len(annotations))))
     if not len(annotations):

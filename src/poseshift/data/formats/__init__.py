@@ -130,6 +130,12 @@ def parse(spec: str) -> tuple[str, str]:
     return name, path
 
 
+def taken_together(spec: str) -> tuple[str, ...]:
+    """The parts of ``FORMAT:PATH``, such as its test images, that reading without a split takes together."""
+    known = getattr(FORMATS.get(spec.partition(":")[0]), "SPLITS", ())
+    return tuple(name for name in known if name != "all") if "all" in known else ()
+
+
 def read(spec: str, *, split: str | None = None, **options: bool) -> Annotations:
     """The annotations that ``spec`` names.
 
