@@ -10,6 +10,7 @@ from poseshift.data import sources
 from poseshift.engine import scoring, select, setup
 from poseshift.engine.evaluate import evaluate
 from poseshift.engine.train import Session
+from poseshift.ops import affine
 from poseshift.types import Annotations
 
 HELD_OUT = {
@@ -90,3 +91,15 @@ def test_scoring_rows_are_few_sorted_and_the_same() -> None:
     assert len(rows) == 5
     assert rows != scoring.rows_for_scoring(crops, 5, seed=4)
     assert scoring.rows_for_scoring(crops, 100, seed=0) == list(range(12))
+
+
+def test_target_views_are_mirrored_in_training_and_upright_in_scoring(tmp_path: Path) -> None:
+    mirrored = {"student": {"flip": 1.0}, "teacher": {"flip": 1.0}, "teachers": 2}
+    one = session(tmp_path, "multilevel", {"method": {"levels": []}, "augment": mirrored})
+    batch = next(iter(one.batches()))
+    views = [batch.target.student, *batch.target.teacher]
+    assert len(views) == 3
+    assert all(affine.mirrored(view.matrix).all() for view in views)
+    assert one.data.target is not None
+    for _, strong in scoring._pairs(one.data.target, one.batches, one.config):
+        assert not affine.mirrored(strong.student.matrix).any()

@@ -13,7 +13,8 @@ Eq. 4 (the moving average) follows each step; Eq. 9 is the weighted sum.
 Deviations from the paper: ``pose: calibrated`` (default) normalises entropies by ln of their bins, takes marginals by
 maximum and the diversity on mean probabilities, because the released form moves nothing (``pose: released`` keeps it);
 β and the weights are fixed by ``benchmarks/calibrate_pose.py``. ``valid_only`` counts only cells of the canonical
-frame that the student's view shows. ``exclusive_pairs`` (off by default) drops labels that confuse sides.
+frame that the student's view shows. ``exclusive_pairs`` (off by default) drops labels that confuse sides. Views of the
+target may be mirrored (``augment``, off by default): their maps exchange left and right.
 
 Deviations from the authors' code: the inverse of the augmentation is one exact resampling; the occlusion patch lands on
 the joint; the teacher's BatchNorm is explicit (``teacher_bn``); styles come from a bank of un-augmented target images;
