@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poseshift.methods.base import Method
+from poseshift.methods.dann import Dann
 from poseshift.methods.multilevel import Multilevel
 from poseshift.methods.source_only import SourceOnly
 from poseshift.methods.style import Style
@@ -12,5 +13,6 @@ METHODS: dict[str, type[Method]] = {
     "source_only": SourceOnly,
     "uniframe": Uniframe,
     "multilevel": Multilevel,
+    "dann": Dann,
     "style": Style,
 }
