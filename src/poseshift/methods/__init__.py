@@ -5,6 +5,7 @@ from __future__ import annotations
 from poseshift.methods.base import Method
 from poseshift.methods.dann import Dann
 from poseshift.methods.multilevel import Multilevel
+from poseshift.methods.regda import Regda
 from poseshift.methods.source_only import SourceOnly
 from poseshift.methods.style import Style
 from poseshift.methods.uniframe import Uniframe
@@ -14,5 +15,6 @@ METHODS: dict[str, type[Method]] = {
     "uniframe": Uniframe,
     "multilevel": Multilevel,
     "dann": Dann,
+    "regda": Regda,
     "style": Style,
 }
