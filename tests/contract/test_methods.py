@@ -37,6 +37,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"levels": ()},
         {"consistency": False, "occlusion": False},
     ],
+    "dann": [{"reversal": "constant", "ema_decay": 0.9}],
+    "regda": [{"supervised_loss": "mse", "trade_off": 0.005, "ema_decay": 0.9}],
     "style": [{"reconstruction_weight": 0.0}],
 }
 CASES = [
@@ -144,7 +146,7 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"source_only", "uniframe", "multilevel", "style"} <= set(METHODS)
+    assert {"source_only", "uniframe", "multilevel", "dann", "regda", "style"} <= set(METHODS)
     assert set(VARIANTS) <= set(METHODS)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from poseshift.methods.base import Method
+from poseshift.methods.dann import Dann
 from poseshift.methods.multilevel import Multilevel
+from poseshift.methods.regda import Regda
 from poseshift.methods.source_only import SourceOnly
 from poseshift.methods.style import Style
 from poseshift.methods.uniframe import Uniframe
@@ -12,5 +14,7 @@ METHODS: dict[str, type[Method]] = {
     "source_only": SourceOnly,
     "uniframe": Uniframe,
     "multilevel": Multilevel,
+    "dann": Dann,
+    "regda": Regda,
     "style": Style,
 }
