@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from poseshift.methods.base import Method
 from poseshift.methods.multilevel import Multilevel
+from poseshift.methods.shot import Shot
 from poseshift.methods.source_only import SourceOnly
 from poseshift.methods.style import Style
 from poseshift.methods.uniframe import Uniframe
@@ -12,5 +13,6 @@ METHODS: dict[str, type[Method]] = {
     "source_only": SourceOnly,
     "uniframe": Uniframe,
     "multilevel": Multilevel,
+    "shot": Shot,
     "style": Style,
 }
