@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from poseshift.batches import Batch, SourceBatch, TargetBatch, View
 from poseshift.draws import Draws
+from poseshift.errors import UsageError
 from poseshift.methods import METHODS
 from poseshift.methods.base import Context, HeatmapConfig, Method, OptimiserConfig, Update
 from poseshift.models.adain import StyleNet, StyleNetConfig
@@ -39,6 +40,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "dann": [{"reversal": "constant", "ema_decay": 0.9}],
     "regda": [{"supervised_loss": "mse", "trade_off": 0.005, "ema_decay": 0.9}],
+    "shot": [{"pseudo_label_weight": 0.0}, {"candidates": 1}],
     "style": [{"reconstruction_weight": 0.0}],
 }
 CASES = [
@@ -146,7 +148,7 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"source_only", "uniframe", "multilevel", "dann", "regda", "style"} <= set(METHODS)
+    assert {"source_only", "uniframe", "multilevel", "dann", "regda", "shot", "style"} <= set(METHODS)
     assert set(VARIANTS) <= set(METHODS)
 
 
@@ -220,6 +222,25 @@ def test_what_is_not_named_stands_still(name: str, options: dict[str, Any]) -> N
 
 
 @every_case
+def test_what_is_not_needed_is_not_there_and_changes_nothing(name: str, options: dict[str, Any]) -> None:
+    """A method without a source runs on batches that hold none; given one all the same, it gives the same numbers."""
+    one, other = make(name, options), make(name, options)
+    bare = batch(one.config.needs)
+    for field in {"source", "target"} - one.config.needs:
+        assert not bare.has(field)
+        with pytest.raises(UsageError, match=f"does not name '{field}' in its `needs`"):
+            getattr(bare, field)
+    for expected, found in zip(
+        one.updates(bare, 0.5), other.updates(batch(frozenset({"source", "target"})), 0.5), strict=True
+    ):
+        assert {k: t.value.item() for k, t in found.terms.items()} == {
+            k: t.value.item() for k, t in expected.terms.items()
+        }
+        take(one, expected)
+        take(other, found)
+
+
+@every_case
 def test_the_same_seed_gives_the_same_numbers_whatever_the_global_generator(name: str, options: dict[str, Any]) -> None:
     one, other = make(name, options), make(name, options)
     torch.manual_seed(1234)
@@ -283,6 +304,8 @@ def test_configurations_are_strict_and_frozen(name: str) -> None:
         METHODS[name].Config(name="other")
     assert METHODS[name].Config.model_validate(config.model_dump(mode="json")) == config
     assert config.needs <= {"source", "target"}
+    assert config.needs
+    assert config.needs_init == ("source" not in config.needs)
     assert type(config.without_weights()) is type(config)
 
 

@@ -11,9 +11,8 @@ from poseshift.config import RunConfig
 from poseshift.data import sources
 from poseshift.data.skeletons import ANIMAL18, LSP
 from poseshift.engine import setup
-from poseshift.engine.run import Run
 from poseshift.engine.train import train
-from poseshift.errors import ConfigError, DataError, UsageError
+from poseshift.errors import ConfigError, DataError
 
 
 def coco_settings(tmp_path: Path, names: list[str], change: dict[str, Any]) -> RunConfig:
@@ -170,55 +169,3 @@ def test_validation_goes_into_the_runs_skeleton(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.validation.annotations.keypoints, data.source.annotations.keypoints)
     assert data.validation.margin == 0
     assert data.source.margin == 4
-
-
-def test_init_starts_from_the_parents_net(parents: dict[str, Run], change: dict[str, str], tmp_path: Path) -> None:
-    settings = tiny.settings(
-        "uniframe", {**change, "optimiser": {"rate": 1e-30}, "steps": 1, "method": {"ema_decay": 0}}
-    )
-    run = train(settings, tmp_path / "run", quiet=True)
-    parent, child = tiny.weights(parents["init"], "predictor"), tiny.weights(run, "predictor")
-    trained = [key for key in parent if key.endswith("weight")]
-    assert all((parent[key] - child[key]).abs().max() < 1e-6 for key in trained)
-    other = tiny.run(tmp_path / "other", "multilevel", {"steps": 1, "method": {"levels": []}})
-    assert any((parent[key] - tiny.weights(other, "predictor")[key]).abs().max() > 1e-3 for key in trained)
-
-
-@pytest.mark.parametrize(
-    ("method", "given", "words"),
-    [
-        ("source_only", {"init": "style"}, r"init: a run of 'style' has no predictor; give another run"),
-        ("source_only", {"init": "init", "model": {"width": 24}}, "holds another net than `model` describes"),
-        ("uniframe", {"style": "init"}, "style: a run of 'source_only' makes no style net"),
-        ("uniframe", {}, "method 'uniframe' needs a style net"),
-        ("multilevel", {}, "'image' needs a style net"),
-        ("source_only", {"method": {"stylise": True}}, r"method\.stylise: no style net"),
-    ],
-)
-def test_a_parent_that_does_not_fit(
-    method: str, given: dict[str, Any], words: str, parents: dict[str, Run], tmp_path: Path
-) -> None:
-    named = {key: str(parents[value].path) if isinstance(value, str) else value for key, value in given.items()}
-    with pytest.raises(UsageError, match=words) as caught:
-        tiny.run(tmp_path / "run", method, named)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()
-
-
-def test_an_unfinished_parent_is_refused(parents: dict[str, Run], tmp_path: Path) -> None:
-    import shutil
-
-    copied = Run(shutil.copytree(parents["init"].path, tmp_path / "parent"))
-    copied.note(outcome="interrupted at step 4")
-    with pytest.raises(UsageError, match=r"init: .*parent is not finished; run its training command again"):
-        tiny.run(tmp_path / "run", change={"init": str(copied.path)})
-
-
-def test_oracle_is_written_down_and_inherited(tmp_path: Path) -> None:
-    oracle = tiny.run(
-        tmp_path / "oracle", change={"source": {"data": tiny.TARGET}, "oracle": True, "steps": 1, "save_every": 1}
-    )
-    assert oracle.manifest["uses_target_labels"] == "yes: oracle"
-    child = tiny.run(tmp_path / "child", change={"init": str(oracle.path), "steps": 1})
-    assert child.manifest["uses_target_labels"] == "yes: oracle"
-    assert child.manifest["parents"]["init"]["uses_target_labels"] == "yes: oracle"

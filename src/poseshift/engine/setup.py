@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from poseshift.batches import Batch
-from poseshift.config import PARENTS, DataConfig, RunConfig
+from poseshift.config import DataConfig, RunConfig
 from poseshift.data import sources
 from poseshift.data.boxes import BoxMode
 from poseshift.data.crops import Crops, as_cut, resolve
 from poseshift.data.skeletons import KeypointMap, Partner, apply
-from poseshift.engine import checkpoint
+from poseshift.engine import parents
 from poseshift.engine.run import Run, open_run
-from poseshift.errors import CheckpointError, ConfigError, DataError, UsageError
+from poseshift.errors import ConfigError, DataError
 from poseshift.methods import METHODS
 from poseshift.methods.base import Context, Method
-from poseshift.models.adain import StyleNet
-from poseshift.models.pose_net import PoseNet
 from poseshift.types import Annotations, Skeleton
+
+log = logging.getLogger(__name__)
 
 CropStore = dict[str, tuple[Tensor, Tensor]]
 """Decoded crops that the stages of one recipe share, by what they were cut from."""
-
-INIT, STYLE = PARENTS
-LABELS, ORACLE = "uses_target_labels", "yes: oracle"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +79,18 @@ class Data:
         }
 
 
-def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
+def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | None = None) -> Data:
     """Reads the data; the target's labels are dropped here, before anything else sees them.
 
+    A source that the method does not need is not opened, nor is its ``validation``.
+
+    Args:
+        config: Of the run.
+        store: Decoded crops to share with other runs.
+        begun: The run itself where it goes on; it knows its keypoints though its parents may be gone.
+
     Raises:
-        ConfigError: A data set that the method needs is not named.
+        ConfigError: A data set or a parent that the method needs is not named.
         DataError: Data that cannot be read, a source without keypoints, or skeletons that do not fit.
     """
     needs, store = config.method.needs, {} if store is None else store
@@ -97,9 +99,16 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
             raise ConfigError(
                 f"{name}: the method {config.method.name!r} needs it; give `{name}: {{data: FORMAT:PATH}}`"
             )
-    source = _labelled(config.source) if config.source else None
+    if config.method.needs_init and config.init is None:
+        raise ConfigError(
+            f"init: the method {config.method.name!r} adapts a trained net and has no labels to train one; give "
+            "`init: RUN`, a finished run such as one of the method 'source_only'"
+        )
+    if "source" not in needs and (config.source or config.validation):
+        log.info("%s reads no source: `source` and `validation` stay unopened", config.method.name)
+    source = _labelled(config.source) if config.source and "source" in needs else None
     target = _read(config.target, labelled=False, label_boxes=config.target.label_boxes) if config.target else None
-    skeleton = _skeleton(config, source, target)
+    skeleton = _skeleton(config, source, target, begun)
     margin = round(config.margin * config.input_size)
     mapping = {**(config.source.mapping if config.source else {}), **(config.target.mapping if config.target else {})}
     matched = None
@@ -113,7 +122,9 @@ def data_of(config: RunConfig, store: CropStore | None = None) -> Data:
         target=_crops(_target(target, config.target), config.target, config, margin, store)
         if "target" in needs
         else None,
-        validation=_held_out(config.validation, config, skeleton, mapping, cut.get("source")),
+        validation=_held_out(
+            config.validation if "source" in needs else None, config, skeleton, mapping, cut.get("source")
+        ),
         monitor=_held_out(
             config.monitor, config, skeleton, config.target.mapping if config.target else {}, cut.get("target")
         ),
@@ -137,8 +148,13 @@ def _labelled(config: DataConfig) -> Annotations:
     return source
 
 
-def _skeleton(config: RunConfig, source: Annotations | None, target: Annotations | None) -> Skeleton:
-    """The target's keypoints where its format names any (names are no labels), else the source's."""
+def _skeleton(config: RunConfig, source: Annotations | None, target: Annotations | None, begun: Run | None) -> Skeleton:
+    """The target's keypoints where its format names any (names are no labels), else the source's.
+
+    A method that needs ``init`` predicts what that does, whatever keypoints a target names, and in whatever order.
+    """
+    if config.method.needs_init and config.init is not None:
+        return (open_run(config.init) if begun is None else begun).skeleton
     for named in (target, source):
         if named is not None and len(named.skeleton):
             return named.skeleton
@@ -195,39 +211,6 @@ def _held_out(
     return Crops(annotations, crop, size=config.input_size, cache_bytes=config.cache_mib * 2**20)
 
 
-def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:
-    """Copies the weights of the parent runs into ``run/parents``, so that one folder suffices.
-
-    Returns:
-        What the manifest says of them.
-    """
-    notes: dict[str, Any] = {}
-    for role, source in ((INIT, config.init), (STYLE, config.style)):
-        if source is None:
-            continue
-        parent = open_run(source)
-        if not parent.finished:
-            raise UsageError(f"{role}: {source} is not finished; run its training command again first")
-        chosen = parent.checkpoint("last")
-        file = chosen.path / ("predictor.safetensors" if role == INIT else "method.safetensors")
-        if not file.is_file():
-            raise UsageError(f"{role}: a run of {parent.config.method.name!r} has no {file.stem}; give another run")
-        if role == STYLE and parent.makes_pose_net:
-            made = parent.config.method.name
-            raise UsageError(f"{role}: a run of {made!r} makes no style net; give a run of a method that does")
-        folder = run / "parents" / role
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, folder / file.name)
-        shutil.copyfile(parent.path / "run.yaml", folder / "run.yaml")
-        notes[role] = {
-            "run": str(source),
-            "step": chosen.step,
-            "sha256": checkpoint.digest(file),
-            LABELS: parent.manifest.get(LABELS, "no"),
-        }
-    return notes
-
-
 def with_same_data(run: Run, data: Data) -> Run:
     """The run, if its data still is what it began with. Raises :class:`DataError`."""
     before = run.manifest.get("data", {})
@@ -240,14 +223,6 @@ def with_same_data(run: Run, data: Data) -> Run:
     return run
 
 
-def label_use(config: RunConfig) -> str:
-    """What the manifest says about target labels; a run that starts from an oracle is one too."""
-    parents = [open_run(path).manifest for path in (config.init, config.style) if path is not None]
-    if config.oracle or any(str(parent.get(LABELS)).startswith("yes") for parent in parents):
-        return ORACLE
-    return "monitoring only" if config.monitor else "no"
-
-
 def method_of(config: RunConfig, run: Run, data: Data) -> Method:
     """The configured method with its nets, started from the parents' weights.
 
@@ -256,8 +231,8 @@ def method_of(config: RunConfig, run: Run, data: Data) -> Method:
     """
     torch.manual_seed(config.seed)
     context = Context(
-        net=lambda: _pose_net(config, run, len(data.skeleton)),
-        style=_style_net(run),
+        net=lambda: parents.pose_net(config, run, len(data.skeleton)),
+        style=parents.style_net(run),
         heatmap=config.heatmap,
         targets=len(data.target) if data.target is not None else 0,
         pairs=data.skeleton.flip_pairs,
@@ -266,34 +241,3 @@ def method_of(config: RunConfig, run: Run, data: Data) -> Method:
     memory = torch.channels_last if config.model.channels_last else torch.contiguous_format
     method.to(memory_format=memory)
     return method
-
-
-def _pose_net(config: RunConfig, run: Run, keypoints: int) -> PoseNet:
-    file = run.path / "parents" / INIT / "predictor.safetensors"
-    if not file.is_file():
-        return PoseNet(config.model, keypoints)
-    net = PoseNet(config.model.model_copy(update={"weights": None}), keypoints)
-    try:
-        net.load_state_dict(load_file(file))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UsageError(
-            f"init: {config.init} holds another net than `model` describes ({reason}); make them equal"
-        ) from error
-    return net
-
-
-def _style_net(run: Run) -> StyleNet | None:
-    folder = run.path / "parents" / STYLE
-    if not folder.is_dir():
-        return None
-    parent = Run(folder).config
-    method = METHODS[parent.method.name](
-        parent.method.without_weights(), Context(net=_no_net, style=None, heatmap=parent.heatmap, targets=0)
-    )
-    method.load_state_dict(load_file(folder / "method.safetensors"))
-    return method.style_net
-
-
-def _no_net() -> PoseNet:
-    raise CheckpointError("a style run has no pose net")

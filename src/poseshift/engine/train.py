@@ -18,7 +18,7 @@ from poseshift.batches import Batch
 from poseshift.config import RunConfig, parse
 from poseshift.data.loaders import Batches, Share, Views
 from poseshift.draws import generator
-from poseshift.engine import checkpoint, devices, estimate, scoring, setup
+from poseshift.engine import checkpoint, devices, estimate, parents, scoring, setup
 from poseshift.engine import run as runs
 from poseshift.engine.journal import Journal, logged_to
 from poseshift.engine.optimise import Optimisers, term_norms
@@ -92,7 +92,7 @@ class Session:
             precision=config.precision,
         )
         self.fabric.launch()
-        self.data = setup.data_of(config, store)
+        self.data = setup.data_of(config, store, begun=existing)
         self.quiet = quiet
         try:
             self.run = setup.with_same_data(existing, self.data) if existing else self._create(path, command)
@@ -123,7 +123,7 @@ class Session:
             "device": str(self.fabric.device),
             **self.data.entries,
             "selection": rule if config.selection == "label-free" and self.data.target else "last checkpoint",
-            setup.LABELS: setup.label_use(config),
+            parents.LABELS: parents.label_use(config),
         }
         return runs.create(
             path,
@@ -131,7 +131,7 @@ class Session:
             skeleton=self.data.skeleton,
             command=command,
             extra=extra,
-            parents=lambda folder: setup.copy_parents(config, folder),
+            parents=lambda folder: parents.copy_parents(config, folder),
         )
 
     def _batches(self, total: int, *, workers: int) -> Batches:

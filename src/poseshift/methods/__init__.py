@@ -6,6 +6,7 @@ from poseshift.methods.base import Method
 from poseshift.methods.dann import Dann
 from poseshift.methods.multilevel import Multilevel
 from poseshift.methods.regda import Regda
+from poseshift.methods.shot import Shot
 from poseshift.methods.source_only import SourceOnly
 from poseshift.methods.style import Style
 from poseshift.methods.uniframe import Uniframe
@@ -16,5 +17,6 @@ METHODS: dict[str, type[Method]] = {
     "multilevel": Multilevel,
     "dann": Dann,
     "regda": Regda,
+    "shot": Shot,
     "style": Style,
 }

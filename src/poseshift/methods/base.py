@@ -52,6 +52,11 @@ class MethodConfig(BaseModel):
         """The fields of a batch that the method reads under this configuration."""
         return frozenset({"source", "target"})
 
+    @property
+    def needs_init(self) -> bool:
+        """Whether it can only start from a trained net; so does all that sees target images and no labelled ones."""
+        return "source" not in self.needs
+
     def without_weights(self) -> Self:
         """The same configuration with nothing to load from outside the run folder."""
         return self

@@ -16,8 +16,8 @@ from poseshift.config import DataConfig
 from poseshift.data import sources
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.engine import devices, evaluate, inference
+from poseshift.engine.parents import INIT
 from poseshift.engine.run import Run
-from poseshift.engine.setup import INIT
 from poseshift.errors import DataError
 from poseshift.metrics import Hits, Interval
 from poseshift.models.pose_net import PoseNet

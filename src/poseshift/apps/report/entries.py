@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from poseshift.config import DataConfig, RunConfig
+from poseshift.engine.parents import INIT
 from poseshift.engine.run import Run, open_run
-from poseshift.engine.setup import INIT
 from poseshift.errors import DataError, UsageError
 
 USES_LABELS = "uses target labels"
