@@ -34,6 +34,7 @@ from poseshift.config import PARENTS
 from poseshift.data import sources
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.engine import checkpoint, devices, evaluate, inference, setup
+from poseshift.engine.parents import LABELS
 from poseshift.engine.run import Run, open_run
 from poseshift.engine.train import train
 from poseshift.metrics import Hits
@@ -127,7 +128,7 @@ def perform(task: Task) -> Scored:
         hits=hits,
         tables=tables,
         step=run.checkpoint(task.test.get("checkpoint", "best")).step,
-        oracle=str(run.manifest[setup.LABELS]).startswith("yes"),
+        oracle=str(run.manifest[LABELS]).startswith("yes"),
         device=str(run.manifest["device"]),
         curve=curve(run),
     )

@@ -135,6 +135,7 @@ def test_selection_picks_the_highest_agreement(tmp_path: Path, monkeypatch: pyte
         ({2: 80.0, 4: 80.0, 6: 20.0}, "label-free", 4),
         ({2: 90.0, 4: 80.0, 6: 20.0}, "last", 6),
         ({2: None, 4: None, 6: None}, "label-free", 6),
+        ({2: 70.0, 3: 95.0, 4: 80.0}, "label-free", 4),  # 3 was saved by a stop
     ],
 )
 def test_best_of_the_checkpoints_that_there_are(
@@ -146,4 +147,4 @@ def test_best_of_the_checkpoints_that_there_are(
     for step, score in scores.items():
         info = {"scores": {} if score is None else {"agreement": score, "monitor": -step}}
         checkpoint.save(run.checkpoints_path, step, tensors={}, state={}, info=info)
-    assert scoring.best(run, tiny.settings(change={"selection": selection})).step == expected
+    assert scoring.best(run, tiny.settings(change={"selection": selection, "save_every": 2})).step == expected

@@ -94,8 +94,13 @@ def rows_for_scoring(crops: Crops, count: int, seed: int) -> list[int]:
 
 
 def best(run: Run, config: RunConfig) -> Checkpoint:
-    """The checkpoint of highest agreement; the last one where none was scored or ``selection`` says so."""
+    """The checkpoint of highest agreement; the last one where none was scored or ``selection`` says so.
+
+    What a stop saved between two checkpoints counts only as long as there is no other: when a run was interrupted must
+    not decide which model it gives.
+    """
     candidates = run.checkpoints()
     if config.selection == "last":
         return candidates[-1]
-    return max(candidates, key=lambda one: (one.info["scores"].get("agreement", 0.0), one.step))
+    planned = [one for one in candidates if one.step % config.save_every == 0 or one.step == config.steps]
+    return max(planned or candidates, key=lambda one: (one.info["scores"].get("agreement", 0.0), one.step))
