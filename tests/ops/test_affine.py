@@ -193,3 +193,8 @@ def test_autocast_does_not_touch_geometry() -> None:
         found = everything()
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_the_other_side_of_each_keypoint() -> None:
+    assert affine.other_side(5, [(0, 3), (4, 1)]).tolist() == [3, 4, 2, 0, 1]
+    assert affine.other_side(2, []).tolist() == [0, 1]

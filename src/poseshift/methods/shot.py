@@ -74,10 +74,7 @@ class Shot(Method):
         self.net.final.requires_grad_(False)
         self.refresh_every = config.refresh_every if config.pseudo_label_weight else 0
         keypoints = self.net.final.out_channels
-        mirrored = torch.arange(keypoints)
-        for left, right in context.pairs:
-            mirrored[left], mirrored[right] = right, left
-        self.register_buffer("other_side", mirrored, persistent=False)
+        self.register_buffer("other_side", affine.other_side(keypoints, context.pairs), persistent=False)
         self.register_buffer("points", torch.zeros(context.targets, keypoints, 2))
 
     def parts(self) -> dict[str, nn.Module]:

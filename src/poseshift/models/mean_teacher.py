@@ -31,10 +31,7 @@ class MeanTeacher(nn.Module):
         self, net: PoseNet, *, decay: float, norm: TeacherNorm, pairs: tuple[tuple[int, int], ...] = ()
     ) -> None:
         super().__init__()
-        mirrored = torch.arange(net.final.out_channels)
-        for left, right in pairs:
-            mirrored[left], mirrored[right] = right, left
-        self.register_buffer("other_side", mirrored, persistent=False)
+        self.register_buffer("other_side", affine.other_side(net.final.out_channels, pairs), persistent=False)
         self.student, self.teacher = net, copy.deepcopy(net)
         self.teacher.requires_grad_(False)
         self.decay, self.norm = decay, norm

@@ -7,6 +7,8 @@ covers the pixels ``s·i … s·i + s - 1``, so its centre lies at pixel ``s·(i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -62,6 +64,14 @@ def mirror(width: int, *, like: Float[Tensor, " ..."]) -> Float[Tensor, "3 3"]:
 def mirrored(matrix: Float[Tensor, "*B 3 3"]) -> Bool[Tensor, "*B"]:
     """Which of the matrices ``B×3×3`` exchange left and right: those with a negative determinant."""
     return matrix[..., 0, 0] * matrix[..., 1, 1] < matrix[..., 0, 1] * matrix[..., 1, 0]
+
+
+def other_side(count: int, pairs: Iterable[tuple[int, int]]) -> Int[Tensor, " {count}"]:
+    """For each of ``count`` keypoints the index of its mirrored one, given the ``pairs`` of left and right."""
+    index = torch.arange(count)
+    for left, right in pairs:
+        index[left], index[right] = right, left
+    return index
 
 
 def resize(source: tuple[int, int], target: tuple[int, int], *, like: Float[Tensor, " ..."]) -> Float[Tensor, "3 3"]:
