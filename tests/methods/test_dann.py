@@ -30,7 +30,7 @@ def test_one_update_of_net_and_discriminator_without_a_style_net(context: Contex
     update = only(method, given)
     assert [(name, term.weight) for name, term in update.terms.items()] == [("supervised", 1.0), ("domain", 0.3)]
     assert update.on == tuple(method.parts()) == ("net", "discriminator")
-    expected = supervised(made(context).net(given.source.view.images), given.source, 4, HeatmapConfig())
+    expected = supervised(made(context).nets.net(given.source.view.images), given.source, 4, HeatmapConfig())
     torch.testing.assert_close(update.terms["supervised"].value, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -97,16 +97,16 @@ def test_the_discriminator_has_its_own_rate(context: Contexts) -> None:
 
 def test_a_moving_average_can_be_evaluated(context: Contexts) -> None:
     plain = made(context)
-    assert plain.predictor is plain.student is plain.net
+    assert plain.predictor is plain.student is plain.nets.net
     method = made(context, ema_decay=0.75)
-    assert method.predictor is method.average
-    assert method.student is method.net
-    before = method.average.final.bias.clone()
+    assert method.predictor is method.nets.average
+    assert method.student is method.nets.net
+    before = method.nets.average.final.bias.clone()
     with torch.no_grad():
-        method.net.final.bias.add_(1.0)
+        method.nets.net.final.bias.add_(1.0)
     method.after_step(0.0)
-    torch.testing.assert_close(method.average.final.bias, before + 0.25)
-    assert not any(p.requires_grad for p in method.average.parameters())
+    torch.testing.assert_close(method.nets.average.final.bias, before + 0.25)
+    assert not any(p.requires_grad for p in method.nets.average.parameters())
 
 
 @pytest.mark.parametrize("change", [{"domain_weight": -1.0}, {"reversal": "linear"}, {"steepness": 0.0}])

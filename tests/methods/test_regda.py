@@ -100,7 +100,7 @@ def test_the_three_updates_are_the_formulas(context: Contexts, batch: Batches, l
         update = next(generator)
         found |= {name: term.value.item() for name, term in update.terms.items()}
         with torch.no_grad():
-            output = twin.net(images)
+            output = twin.nets.net(images)
             adversarial = twin.adversary(output.features)
         truth = slow_truth(output.heatmaps)
         if "supervised" in update.terms:
@@ -135,7 +135,7 @@ def test_parts_weights_and_who_moves(context: Contexts, batch: Batches) -> None:
     ]
     parts = [{id(p) for p in part.parameters()} for part in method.parts().values()]
     assert sum(len(part) for part in parts) == len(set.union(*parts)) == len(list(method.parameters()))
-    assert parts[0] | parts[1] == {id(p) for p in method.net.parameters()}
+    assert parts[0] | parts[1] == {id(p) for p in method.nets.net.parameters()}
 
 
 @pytest.mark.parametrize(("number", "term"), [(1, "false_disparity"), (2, "target_disparity")])
@@ -221,14 +221,14 @@ def test_heads_learn_faster_than_features(context: Contexts) -> None:
 
 def test_a_moving_average_can_be_evaluated(context: Contexts) -> None:
     plain = made(context)
-    assert plain.predictor is plain.student is plain.net
+    assert plain.predictor is plain.student is plain.nets.net
     method = made(context, ema_decay=0.75)
-    assert method.predictor is method.average
-    before = method.average.final.bias.clone()
+    assert method.predictor is method.nets.average
+    before = method.nets.average.final.bias.clone()
     with torch.no_grad():
-        method.net.final.bias.add_(1.0)
+        method.nets.net.final.bias.add_(1.0)
     method.after_step(0.0)
-    torch.testing.assert_close(method.average.final.bias, before + 0.25)
+    torch.testing.assert_close(method.nets.average.final.bias, before + 0.25)
 
 
 @pytest.mark.parametrize("change", [{"margin": -1.0}, {"supervised_loss": "l1"}, {"trade_off": -0.1}])

@@ -24,7 +24,7 @@ def seen_by(net: nn.Module) -> list[torch.Tensor]:
 def test_one_update_with_the_supervised_loss_of_plain_images(context: Contexts, batch: Batches) -> None:
     method, given = SourceOnly(SourceOnlyConfig(), context()), batch(target=False)
     (update,) = method.updates(given, 0.0)
-    output = method.net(given.source.view.images)
+    output = method.nets.net(given.source.view.images)
     assert list(update.terms) == ["supervised"]
     assert update.on == ("net",)
     expected = supervised(output, given.source, 4, HeatmapConfig())
@@ -43,7 +43,7 @@ def test_it_needs_target_images_only_for_their_styles(context: Contexts) -> None
 def test_stylise(context: Contexts, batch: Batches, targets: TargetBatch, probability: float) -> None:
     method = SourceOnly(SourceOnlyConfig(stylise=True, style_probability=probability), context())
     method.refresh(iter([targets]))
-    given, inputs = batch(), seen_by(method.net)
+    given, inputs = batch(), seen_by(method.nets.net)
     next(method.updates(given, 0.0))
     plain = given.source.view.images
     assert torch.equal(inputs[0], plain) == (probability == 0)
@@ -56,7 +56,7 @@ def test_stylise(context: Contexts, batch: Batches, targets: TargetBatch, probab
 def test_the_coin_falls_for_whole_batches(context: Contexts, batch: Batches, targets: TargetBatch) -> None:
     method = SourceOnly(SourceOnlyConfig(stylise=True, style_probability=0.5), context())
     method.refresh(iter([targets]))
-    inputs, given = seen_by(method.net), [batch(step=step) for step in range(14)]
+    inputs, given = seen_by(method.nets.net), [batch(step=step) for step in range(14)]
     for one in given:
         next(method.updates(one, 0.0))
     restyled = [not torch.equal(x, one.source.view.images) for x, one in zip(inputs, given, strict=True)]
@@ -65,14 +65,14 @@ def test_the_coin_falls_for_whole_batches(context: Contexts, batch: Batches, tar
 
 def test_the_average_is_what_is_evaluated(context: Contexts, batch: Batches) -> None:
     plain = SourceOnly(SourceOnlyConfig(), context())
-    assert plain.predictor is plain.net
+    assert plain.predictor is plain.nets.net
     method = SourceOnly(SourceOnlyConfig(ema_decay=0.75), context())
-    assert method.predictor is method.average
-    assert method.student is method.net
-    before = method.average.final.bias.clone()
+    assert method.predictor is method.nets.average
+    assert method.student is method.nets.net
+    before = method.nets.average.final.bias.clone()
     with torch.no_grad():
-        method.net.final.bias.add_(1.0)
+        method.nets.net.final.bias.add_(1.0)
     method.after_step(0.0)
-    torch.testing.assert_close(method.average.final.bias, before + 0.25)
+    torch.testing.assert_close(method.nets.average.final.bias, before + 0.25)
     assert "average" not in method.parts()
-    assert not any(p.requires_grad for p in method.average.parameters())
+    assert not any(p.requires_grad for p in method.nets.average.parameters())

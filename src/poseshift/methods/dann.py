@@ -24,7 +24,6 @@ Deviations from the authors' code: it was not read. No target labels select the 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Literal
 
@@ -33,9 +32,10 @@ from torch import Tensor, nn
 
 from poseshift.batches import Batch
 from poseshift.methods.base import Context, Method, MethodConfig, OptimiserConfig, Term, Update, supervised
+from poseshift.models.averaged import Averaged
 from poseshift.models.discriminator import Discriminator
 from poseshift.models.pose_net import PoseNet, PoseOutput
-from poseshift.ops import adversarial, ema
+from poseshift.ops import adversarial
 
 
 class DannConfig(MethodConfig):
@@ -60,22 +60,21 @@ class Dann(Method):
     def __init__(self, config: DannConfig, context: Context) -> None:
         super().__init__(config, context)
         self.config, self.heatmap = config, context.heatmap
-        self.net = context.net()
-        self.discriminator = Discriminator(self.net.width)
-        self.average = copy.deepcopy(self.net).requires_grad_(False) if config.ema_decay else None
+        self.nets = Averaged(context.net(), decay=config.ema_decay)
+        self.discriminator = Discriminator(self.nets.net.width)
 
     def parts(self) -> dict[str, nn.Module]:
-        return {"net": self.net, "discriminator": self.discriminator}
+        return {"net": self.nets.net, "discriminator": self.discriminator}
 
     def optimisers(self, default: OptimiserConfig) -> dict[str, OptimiserConfig]:
         own = default.model_copy(update={"rate": self.config.discriminator_rate})
         return {"net": default, "discriminator": own}
 
     def updates(self, batch: Batch, progress: float) -> Iterator[Update]:
-        source = self.net(batch.source.view.images)
-        target = self.net(batch.target.student.images)
+        source = self.nets.net(batch.source.view.images)
+        target = self.nets.net(batch.target.student.images)
         terms = {
-            "supervised": Term(supervised(source, batch.source, self.net.stride, self.heatmap)),
+            "supervised": Term(supervised(source, batch.source, self.nets.net.stride, self.heatmap)),
             "domain": Term(self._domain(source, target, progress), self.config.domain_weight),
         }
         yield Update(terms=terms, on=("net", "discriminator"), probe=(source.features, target.features))
@@ -87,13 +86,12 @@ class Dann(Method):
         return adversarial.domain_cross_entropy(logits[0].float(), logits[1].float())
 
     def after_step(self, progress: float) -> None:
-        if self.average is not None:
-            ema.update(self.average, self.net, self.config.ema_decay, buffers=True)
+        self.nets.update()
 
     @property
     def predictor(self) -> PoseNet:
-        return self.net if self.average is None else self.average
+        return self.nets.predictor
 
     @property
     def student(self) -> PoseNet:
-        return self.net
+        return self.nets.net

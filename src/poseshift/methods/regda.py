@@ -33,7 +33,6 @@ schedule. No target labels select the checkpoint.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Literal
 
@@ -45,8 +44,9 @@ from torch import Tensor, nn
 
 from poseshift.batches import Batch
 from poseshift.methods.base import Context, Method, MethodConfig, OptimiserConfig, Term, Update, supervised
+from poseshift.models.averaged import Averaged
 from poseshift.models.pose_net import PoseNet
-from poseshift.ops import adversarial, ema, heatmaps
+from poseshift.ops import adversarial, heatmaps
 
 FLOOR = 1e-7
 
@@ -108,13 +108,12 @@ class Regda(Method):
     def __init__(self, config: RegdaConfig, context: Context) -> None:
         super().__init__(config, context)
         self.config, self.heatmap = config, context.heatmap
-        self.net = context.net()
-        self.adversary = AdversarialHead(self.net.width, self.net.final.out_channels)
-        self.average = copy.deepcopy(self.net).requires_grad_(False) if config.ema_decay else None
+        self.nets = Averaged(context.net(), decay=config.ema_decay)
+        self.adversary = AdversarialHead(self.nets.net.width, self.nets.net.final.out_channels)
 
     def parts(self) -> dict[str, nn.Module]:
-        features = nn.ModuleDict({"backbone": self.net.backbone, "head": self.net.head})
-        return {"features": features, "main": self.net.final, "adversary": self.adversary}
+        features = nn.ModuleDict({"backbone": self.nets.net.backbone, "head": self.nets.net.head})
+        return {"features": features, "main": self.nets.net.final, "adversary": self.adversary}
 
     def optimisers(self, default: OptimiserConfig) -> dict[str, OptimiserConfig]:
         heads = default.model_copy(update={"rate": default.rate * self.config.head_rate_scale})
@@ -125,26 +124,26 @@ class Regda(Method):
         yield self._on_source(batch, progress)  # A
 
         with torch.no_grad():
-            target = self.net(batch.target.student.images)
+            target = self.nets.net(batch.target.student.images)
         false = ground_false(ground_truth(target.heatmaps, sigma))
         term = Term(divergence(self.adversary(target.features), false), eta)
         yield Update(terms={"false_disparity": term}, on=("adversary",))  # B
 
-        target = self.net(batch.target.student.images)
+        target = self.nets.net(batch.target.student.images)
         truth = ground_truth(target.heatmaps, sigma)
         term = Term(divergence(self._adversarial(target.features, progress), truth), eta)
         yield Update(terms={"target_disparity": term}, on=("features",), probe=(target.features,))  # C
 
     def _on_source(self, batch: Batch, progress: float) -> Update:
-        output, labels = self.net(batch.source.view.images), batch.source
+        output, labels = self.nets.net(batch.source.view.images), batch.source
         size = (output.heatmaps.shape[-2], output.heatmaps.shape[-1])
         drawn, weight = heatmaps.encode(
-            labels.keypoints, labels.visible, size, stride=self.net.stride, **self.heatmap.model_dump()
+            labels.keypoints, labels.visible, size, stride=self.nets.net.stride, **self.heatmap.model_dump()
         )
         if self.config.supervised_loss == "kl":
             main = divergence(output.heatmaps, drawn, weight)
         else:
-            main = supervised(output, labels, self.net.stride, self.heatmap)
+            main = supervised(output, labels, self.nets.net.stride, self.heatmap)
         truth = ground_truth(output.heatmaps, self.heatmap.sigma)
         disparity = divergence(self._adversarial(output.features, progress), truth, weight)
         terms = {
@@ -159,13 +158,12 @@ class Regda(Method):
         return maps
 
     def after_step(self, progress: float) -> None:
-        if self.average is not None:
-            ema.update(self.average, self.net, self.config.ema_decay, buffers=True)
+        self.nets.update()
 
     @property
     def predictor(self) -> PoseNet:
-        return self.net if self.average is None else self.average
+        return self.nets.predictor
 
     @property
     def student(self) -> PoseNet:
-        return self.net
+        return self.nets.net

@@ -14,7 +14,6 @@ Deviations from the paper: none. Deviations from the authors' code: no target la
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Literal
 
@@ -24,8 +23,8 @@ from torch import Tensor, nn
 from poseshift.batches import Batch, TargetBatch
 from poseshift.errors import UsageError
 from poseshift.methods.base import Context, Method, MethodConfig, Term, Update, supervised
+from poseshift.models.averaged import Averaged
 from poseshift.models.style_bank import StyleBank
-from poseshift.ops import ema
 
 
 class SourceOnlyConfig(MethodConfig):
@@ -53,20 +52,19 @@ class SourceOnly(Method):
     def __init__(self, config: SourceOnlyConfig, context: Context) -> None:
         super().__init__(config, context)
         self.config, self.heatmap = config, context.heatmap
-        self.net = context.net()
-        self.average = copy.deepcopy(self.net).requires_grad_(False) if config.ema_decay else None
+        self.nets = Averaged(context.net(), decay=config.ema_decay)
         self.styles = _style_bank(context) if config.stylise else None
 
     def parts(self) -> dict[str, nn.Module]:
-        return {"net": self.net}
+        return {"net": self.nets.net}
 
     def refresh(self, targets: Iterator[TargetBatch]) -> None:
         if self.styles is not None:
             self.styles.fill_from(targets)
 
     def updates(self, batch: Batch, progress: float) -> Iterator[Update]:
-        output = self.net(self._images(batch))
-        term = Term(supervised(output, batch.source, self.net.stride, self.heatmap))  # Eq. 3
+        output = self.nets.net(self._images(batch))
+        term = Term(supervised(output, batch.source, self.nets.net.stride, self.heatmap))  # Eq. 3
         yield Update(terms={"supervised": term}, on=("net",), probe=(output.features,))
 
     def _images(self, batch: Batch) -> Tensor:
@@ -77,16 +75,15 @@ class SourceOnly(Method):
         return self.styles.restyle(images, batch.target.ids, strength)
 
     def after_step(self, progress: float) -> None:
-        if self.average is not None:
-            ema.update(self.average, self.net, self.config.ema_decay, buffers=True)
+        self.nets.update()
 
     @property
     def predictor(self) -> nn.Module:
-        return self.net if self.average is None else self.average
+        return self.nets.predictor
 
     @property
     def student(self) -> nn.Module:
-        return self.net
+        return self.nets.net
 
 
 def _style_bank(context: Context) -> StyleBank:
