@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
+from poseshift.apps import recipes
 from poseshift.data.images import ImageFiles
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ class Miniature:
 
 
 def stages_of(recipe: str) -> tuple[str, ...]:
-    return tuple(yaml.safe_load((ROOT / "recipes" / recipe).read_text(encoding="utf-8"))["stages"])
+    return tuple(recipes.load(ROOT / "recipes" / recipe).stages)
 
 
 FIGURES_STAGES = stages_of("daml/figures-middle.yaml")
@@ -169,23 +169,30 @@ PUBLISHED = (
     ("syntheticanimal-animalpose", "synthetic_animal:DATA/animal_data@14", "animalpose:DATA/animalpose"),
 )
 SMALL_NET = ("backbone=small", "head=pyramid", "width=16", "weights=null")
-EXECUTED |= {
-    f"poseshift adapt --recipe recipes/daml/{name}.yaml --source {source} --target {target} --out runs/{name}"
-    " --set common.model.weights=pretrained": Miniature(
-        replace={
-            RECIPE.format(name): str(ROOT / RECIPE.format(name)),
-            "common.model.weights=pretrained": "common.precision=32-true",
-        },
+
+
+def published(folder: str, name: str, source: str, target: str) -> tuple[str, Miniature]:
+    """The command in the header of a published pair's recipe, and its miniature."""
+    recipe, out = f"recipes/{folder}/{name}.yaml", f"runs/{name}" if folder == "daml" else f"runs/{folder}-{name}"
+    command = f"poseshift adapt --recipe {recipe} --source {source} --target {target} --out {out}"
+    miniature = Miniature(
+        replace={recipe: str(ROOT / recipe), "common.model.weights=pretrained": "common.precision=32-true"},
         add=(
             *(word for change in SMALL_NET for word in ("--set", f"common.model.{change}")),
             *("--set", "common.input_size=64", "--set", "common.batch_size=4", "--set", "common.workers=0"),
             *("--set", "common.agreement_images=4", "--set", "common.source.limit=6", "--set", "common.target.limit=6"),
-            *(word for stage in ("style", "source", "adapt") for word in ("--set", f"stages.{stage}.steps=1")),
+            *(word for stage in stages_of(f"{folder}/{name}.yaml") for word in ("--set", f"stages.{stage}.steps=1")),
         ),
-        creates=(f"runs/{name}/adapt/manifest.json",),
+        creates=(f"{out}/adapt/manifest.json",),
     )
+    return f"{command} --set common.model.weights=pretrained", miniature
+
+
+EXECUTED |= dict(
+    published(path.parent.name, name, source, target)
     for name, source, target in PUBLISHED
-}
+    for path in sorted((ROOT / "recipes").glob(f"*/{name}.yaml"))
+)
 
 # Commands that no test here can run -> the file that runs them, and the text in it that shows it.
 ELSEWHERE: dict[str, tuple[str, str]] = {

@@ -98,6 +98,54 @@ def test_what_is_no_recipe(raw: dict[Any, Any], words: str, tmp_path: Path) -> N
     assert str(caught.value).startswith(str(file))
 
 
+BASE = """
+common: {input_size: 64, augment: {source: {rotation: 5}}}
+stages:
+  style: {method: {name: style}}
+  source: {method: {name: source_only, stylise: true}, style: style}
+  adapt: {method: {name: multilevel, pose: released}, init: source, style: style, steps: 7}
+study: {pairs: [[adapt, source]]}
+"""
+OTHER = """
+extends: ../base.yaml
+common: {augment: {source: {shear: 3}}}
+stages:
+  style: null
+  source: {method: {stylise: false}, style: null}
+  adapt: {method: {name: dann, domain_weight: 0.5}, style: null}
+"""
+
+
+def test_a_recipe_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "there/other.yaml").write_text(OTHER)
+    found = recipes.load(tmp_path / "there/other.yaml")
+    assert found.common == {"input_size": 64, "augment": {"source": {"rotation": 5, "shear": 3}}}
+    assert list(found.stages) == ["source", "adapt"]
+    assert found.stages["source"] == {"method": {"name": "source_only", "stylise": False}, "style": None}
+    adapt = {"method": {"name": "dann", "domain_weight": 0.5}, "init": "source", "style": None, "steps": 7}
+    assert found.stages["adapt"] == adapt, "options of another method are gone, the rest stays"
+    assert found.study == {"pairs": [["adapt", "source"]]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extends: a.yaml", r"a\.yaml: extends itself, by way of .*a\.yaml; take one `extends` out"),
+        ("extends: [3]", r"a\.yaml: extends: found \[3\], expected the path of a recipe, relative to this file"),
+        ("extends: missing.yaml", r"missing\.yaml: cannot read the configuration \(No such file"),
+        ("{extends: base.yaml, stages: 4}", r"a\.yaml: stages: expected a mapping of stages; `NAME: null` leaves one"),
+        ("{extends: base.yaml, stages: {adapt: 4}}", r"a\.yaml: stages: expected a mapping of stages"),
+    ],
+)
+def test_what_cannot_be_extended(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        recipes.load(tmp_path / "a.yaml")
+
+
 def test_a_stage_that_does_not_validate_is_named(tmp_path: Path) -> None:
     wrong = {**RAW, "stages": {**RAW["stages"], "third": {"method": {"name": "source_only"}, "stepps": 1}}}
     with pytest.raises(ConfigError, match="stage 'third': unknown key 'stepps'; did you mean 'steps'"):

@@ -60,24 +60,32 @@ def slow_rate(config: OptimiserConfig, progress: float) -> float:
         for milestone in config.milestones:
             if progress >= milestone:
                 rate = rate * config.factor
+    if config.schedule == "inverse":
+        rate = rate / math.exp(config.power * math.log1p(config.decay * progress))
+    if config.schedule == "poly":
+        rate = rate * math.exp(config.power * math.log1p(-progress))
     return rate
 
 
 @given(
     progress=st.floats(0, 1, exclude_max=True),
     rate=st.floats(1e-6, 1),
-    schedule=st.sampled_from(["constant", "steps", "cosine"]),
+    schedule=st.sampled_from(["constant", "steps", "cosine", "inverse", "poly"]),
     milestones=st.lists(st.floats(0, 1), max_size=3),
     warmup=st.sampled_from([0.0, 0.02, 0.5]),
+    power=st.floats(0.1, 3),
+    decay=st.floats(0, 20),
 )
 def test_rates_follow_the_slow_formula(
-    progress: float, rate: float, schedule: str, milestones: list[float], warmup: float
+    progress: float, rate: float, schedule: str, milestones: list[float], warmup: float, power: float, decay: float
 ) -> None:
     config = OptimiserConfig(
         rate=rate,
         schedule=schedule,
         milestones=tuple(milestones),
         warmup=warmup,
+        power=power,
+        decay=decay,
         factor=0.3,  # type: ignore[arg-type]
     )
     assert optimise.rate(config, progress) == pytest.approx(slow_rate(config, progress), rel=1e-12, abs=1e-15)

@@ -29,3 +29,20 @@ def test_a_logit_sees_nine_by_nine_cells() -> None:
     seen = gradient.abs().sum((0, 1)).nonzero()
     assert seen.amin(0).tolist() == [3, 6]
     assert seen.amax(0).tolist() == [11, 14]
+
+
+def test_confusion_is_the_cross_entropy_of_both_domains_and_reverses_the_gradient() -> None:
+    torch.manual_seed(0)
+    net = Discriminator(8)
+    source, target = (torch.randn(2, 8, 5, 7, requires_grad=True) for _ in range(2))
+    value = net.confusion(source, target, 0.5)
+    wanted = nn.functional.softplus(net(source)).mean() + nn.functional.softplus(-net(target)).mean()
+    torch.testing.assert_close(value, wanted)
+    reversed_, plain = torch.autograd.grad(value, source)[0], torch.autograd.grad(wanted, source)[0]
+    torch.testing.assert_close(reversed_, -0.5 * plain)
+    own = torch.autograd.grad(net.confusion(source, target, 0.5), net.layers[0].weight)[0]  # type: ignore[arg-type]
+    same = torch.autograd.grad(
+        nn.functional.softplus(net(source)).mean() + nn.functional.softplus(-net(target)).mean(),
+        net.layers[0].weight,  # type: ignore[arg-type]
+    )[0]
+    torch.testing.assert_close(own, same)

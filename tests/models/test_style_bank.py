@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from poseshift.batches import TargetBatch, View
+from poseshift.draws import Draws
 from poseshift.models import style_bank
 from poseshift.models.adain import StyleNet, StyleNetConfig, statistics
 from poseshift.models.style_bank import StyleBank
@@ -51,6 +52,19 @@ def test_restyle_is_stylise_with_the_style_of_the_row() -> None:
     assert torch.equal(found[0], other[0])
     assert not torch.equal(found[1], other[1])
     assert not found.requires_grad
+
+
+def test_restyled_is_restyle_or_nothing_by_the_coin_of_the_step() -> None:
+    styles, ids = bank(), torch.tensor([5, 3])
+    styles.fill_from(batches(3))
+    draws = [Draws(seed=0, step=step, start=0, count=2, total=2, device=torch.device("cpu")) for step in range(20)]
+    assert torch.equal(styles.restyled(IMAGES[:2], ids, draws[0], probability=0.0), IMAGES[:2])
+    strength = draws[0].shared("style/strength").view(1, 1, 1, 1)
+    always = styles.restyled(IMAGES[:2], ids, draws[0], probability=1.0)
+    torch.testing.assert_close(always, styles.restyle(IMAGES[:2], ids, strength))
+    changed = [not torch.equal(styles.restyled(IMAGES[:2], ids, one, probability=0.5), IMAGES[:2]) for one in draws]
+    assert changed == [one.coin("style", 0.5) for one in draws]
+    assert 0 < sum(changed) < len(draws)
 
 
 def test_beyond_the_largest_the_first_rows_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

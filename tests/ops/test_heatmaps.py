@@ -163,6 +163,15 @@ def test_rectify_is_a_unit_gaussian_in_a_square() -> None:
     assert found[1, 2, 10, 18].item() == pytest.approx(math.exp(-9), rel=1e-5)
 
 
+def test_rectify_to_a_fraction_of_a_cell_is_where_decode_reads() -> None:
+    points = torch.tensor([[[60.3, 41.9], [83.0, 55.6], [31.7, 70.2]]])
+    maps, _ = heatmaps.encode(points, torch.full((1, 3), 2), (HEIGHT, WIDTH), stride=4, sigma=1.5)
+    found = heatmaps.rectify(0.4 * maps, 1.5, subpixel=True)
+    torch.testing.assert_close(heatmaps.decode(found, stride=4)[0], points, atol=1e-3, rtol=0)
+    whole = heatmaps.decode(heatmaps.rectify(0.4 * maps, 1.5), stride=4)[0]
+    assert (whole - points).abs().max() > 0.5
+
+
 def test_rectify_of_an_empty_map_sits_at_the_origin() -> None:
     found = heatmaps.rectify(torch.full((1, 1, HEIGHT, WIDTH), -1.0), 2.0)
     assert found[0, 0, 0, 0] == 1

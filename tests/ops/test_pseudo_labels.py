@@ -33,6 +33,26 @@ def test_top_fraction_is_strictly_above_the_kth_smallest(rows: int, keypoints: i
     assert torch.equal(mask.bool(), expected)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.integers(1, 9),
+    keypoints=st.integers(1, 6),
+    fraction=st.sampled_from([0.1, 0.4, 0.5, 0.8, 1.0]),
+    seed=st.integers(0, 10**6),
+)
+def test_a_balanced_fraction_compares_a_keypoint_with_itself(
+    rows: int, keypoints: int, fraction: float, seed: int
+) -> None:
+    peaks = torch.rand(rows, keypoints, generator=torch.Generator().manual_seed(seed))
+    peaks = peaks * torch.arange(1, keypoints + 1)  # some are always higher than others
+    mask = pseudo_labels.top_fraction(peaks, fraction, balanced=True)
+    rank = math.floor(round((1 - fraction) * rows, 9))
+    for keypoint in range(keypoints):
+        values = sorted(peaks[:, keypoint].tolist())
+        expected = [not rank or value > values[rank - 1] for value in peaks[:, keypoint].tolist()]
+        assert mask[:, keypoint].bool().tolist() == expected
+
+
 def test_ties_with_the_threshold_are_left_out() -> None:
     peaks = torch.tensor([[0.1, 0.5, 0.5], [0.5, 0.9, 0.2]])
     assert pseudo_labels.top_fraction(peaks, 0.5).tolist() == [[0, 0, 0], [0, 1, 0]]

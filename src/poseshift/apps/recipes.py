@@ -1,4 +1,8 @@
-"""A recipe: named stages over common settings. A stage is a run; ``init`` and ``style`` may name an earlier stage."""
+"""A recipe: named stages over common settings. A stage is a run; ``init`` and ``style`` may name an earlier stage.
+
+A file may extend another (``extends: ../daml/surreal-lsp.yaml``): what it says is laid over that one, so that the
+recipes of all methods for one pair share its data, crops and views.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import yaml
@@ -18,6 +23,7 @@ from poseshift.engine.train import train
 from poseshift.errors import ConfigError
 
 KEYS = ("common", "stages", "study")
+EXTENDS = "extends"
 SET = "--set"
 SINGLE = "a single run is for `poseshift train`"
 
@@ -78,8 +84,53 @@ def recipe_of(raw: Mapping[str, Any], *, origin: str) -> Recipe:
 
 
 def load(path: Path) -> Recipe:
-    """A recipe from a YAML file. Raises :class:`ConfigError`."""
-    return recipe_of(config.load(path), origin=str(path))
+    """A recipe from a YAML file, laid over the one that it extends. Raises :class:`ConfigError`."""
+    return recipe_of(_whole(path, ()), origin=str(path))
+
+
+def _whole(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """The mapping of a file with what it extends."""
+    if path.resolve() in extending:
+        raise ConfigError(f"{path}: extends itself, by way of {extending[-1]}; take one `{EXTENDS}` out")
+    raw = config.load(path)
+    base = raw.pop(EXTENDS, None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: {EXTENDS}: found {base!r}, expected the path of a recipe, relative to this file")
+    stages = raw.get("stages") or {}
+    if not isinstance(stages, Mapping) or not all(isinstance(one, (Mapping, NoneType)) for one in stages.values()):
+        raise ConfigError(f"{path}: stages: expected a mapping of stages; `NAME: null` leaves one of {base} out")
+    return extended(_whole(path.parent / base, (*extending, path.resolve())), raw)
+
+
+def extended(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """``change`` over ``base``: mappings are merged, all else is replaced.
+
+    A stage that is given as nothing (``style: null``) is left out, and the options of a stage's method do not outlive a
+    change of its name.
+    """
+    stages = dict(base.get("stages") or {})
+    for name, stage in (change.get("stages") or {}).items():
+        if stage is None:
+            stages.pop(name, None)
+        else:
+            stages[name] = changed(stages.get(name, {}), stage)
+    rest = {key: value for key, value in change.items() if key != "stages"}
+    return {**config.merge(base, rest), "stages": stages}
+
+
+def changed(stage: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage with ``change`` over it; another method starts from its own defaults."""
+    name = _method_name(change)
+    if name is not None and name != _method_name(stage):
+        stage = {key: value for key, value in stage.items() if key != "method"}
+    return config.merge(stage, change)
+
+
+def _method_name(stage: Mapping[str, Any]) -> str | None:
+    method = stage.get("method")
+    return method.get("name") if isinstance(method, Mapping) else None
 
 
 def preset(name: str) -> Recipe:

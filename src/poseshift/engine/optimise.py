@@ -24,6 +24,10 @@ def rate(config: OptimiserConfig, progress: float) -> float:
         value *= config.factor ** sum(progress >= milestone for milestone in config.milestones)
     elif config.schedule == "cosine":
         value *= 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress, dtype=torch.float64))))
+    elif config.schedule == "inverse":
+        value *= (1 + config.decay * progress) ** -config.power
+    elif config.schedule == "poly":
+        value *= (1 - progress) ** config.power
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from poseshift.methods.base import Method
 from poseshift.methods.dann import Dann
 from poseshift.methods.multilevel import Multilevel
+from poseshift.methods.multilevel_plus import MultilevelPlus
 from poseshift.methods.regda import Regda
 from poseshift.methods.shot import Shot
 from poseshift.methods.source_only import SourceOnly
@@ -15,6 +16,7 @@ METHODS: dict[str, type[Method]] = {
     "source_only": SourceOnly,
     "uniframe": Uniframe,
     "multilevel": Multilevel,
+    "multilevel_plus": MultilevelPlus,
     "dann": Dann,
     "regda": Regda,
     "shot": Shot,

@@ -34,9 +34,15 @@ class OptimiserConfig(BaseModel):
     rate: float = Field(1e-4, gt=0, description="Learning rate.")
     weight_decay: float = Field(0.0, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD, with Nesterov.")
-    schedule: Literal["constant", "steps", "cosine"] = "constant"
+    schedule: Literal["constant", "steps", "cosine", "inverse", "poly"] = Field(
+        "constant", description="inverse is (1 + decay·p)^-power of the fraction p of the run, poly (1 - p)^power."
+    )
     milestones: tuple[float, ...] = Field((), description="Fractions of the run at which `steps` multiplies the rate.")
     factor: float = Field(0.1, gt=0, le=1, description="What `steps` multiplies by.")
+    power: float = Field(0.75, gt=0, description="Of `inverse` (0.75 as published) and `poly` (0.9 is usual).")
+    decay: float = Field(
+        10.0, ge=0, description="Of `inverse`: 10 is DANN's and SHOT's; RegDA's run of 15,000 has 1.5."
+    )
     warmup: float = Field(0.0, ge=0, lt=1, description="Fraction of the run over which the rate rises linearly.")
 
 

@@ -82,8 +82,7 @@ class Dann(Method):
     def _domain(self, source: PoseOutput, target: PoseOutput, progress: float) -> Tensor:
         ramp = adversarial.dann_ramp(progress, steepness=self.config.steepness)
         coefficient = ramp if self.config.reversal == "ramp" else 1.0
-        logits = [self.discriminator(adversarial.reverse_gradient(o.features, coefficient)) for o in (source, target)]
-        return adversarial.domain_cross_entropy(logits[0].float(), logits[1].float())
+        return self.discriminator.confusion(source.features, target.features, coefficient)
 
     def after_step(self, progress: float) -> None:
         self.nets.update()

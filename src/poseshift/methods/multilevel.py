@@ -139,10 +139,10 @@ class Multilevel(Method):
 
     def _restyled(self, batch: Batch) -> Tensor:
         images = batch.source.view.images
-        if self.styles is None or not batch.draws.coin("style", self.config.style_probability):
+        if self.styles is None:
             return images
-        strength = batch.draws.shared("style/strength").view(1, 1, 1, 1)
-        return self.styles.restyle(images, batch.target.ids, strength)  # Eq. 1, 2
+        probability = self.config.style_probability
+        return self.styles.restyled(images, batch.target.ids, batch.draws, probability=probability)  # Eq. 1, 2
 
     def _occluded(self, batch: Batch, pseudo: Tensor) -> Tensor:
         if not self.config.occlusion:
@@ -168,8 +168,7 @@ class Multilevel(Method):
         if self.discriminator is None:
             raise UsageError("the feature level is off")
         coefficient = 1.0 if self.config.reversal == "constant" else adversarial.dann_ramp(progress)
-        logits = [self.discriminator(adversarial.reverse_gradient(o.features, coefficient)) for o in (source, student)]
-        return adversarial.domain_cross_entropy(logits[0].float(), logits[1].float())
+        return self.discriminator.confusion(source.features, student.features, coefficient)
 
     def _pose(self, canonical: Tensor) -> dict[str, Term]:
         if self.config.pose == "released":

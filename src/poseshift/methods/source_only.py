@@ -69,10 +69,9 @@ class SourceOnly(Method):
 
     def _images(self, batch: Batch) -> Tensor:
         images = batch.source.view.images
-        if self.styles is None or not batch.draws.coin("style", self.config.style_probability):
+        if self.styles is None:
             return images
-        strength = batch.draws.shared("style/strength").view(1, 1, 1, 1)
-        return self.styles.restyle(images, batch.target.ids, strength)
+        return self.styles.restyled(images, batch.target.ids, batch.draws, probability=self.config.style_probability)
 
     def after_step(self, progress: float) -> None:
         self.nets.update()

@@ -102,10 +102,8 @@ class Uniframe(Method):
         )
 
     def _source_images(self, batch: Batch) -> Tensor:
-        images = batch.source.view.images
-        if not batch.draws.coin("style", self.config.source_style_probability):
-            return images
-        return self.styles.restyle(images, batch.target.ids, batch.draws.shared("style/strength").view(1, 1, 1, 1))
+        images, probability = batch.source.view.images, self.config.source_style_probability
+        return self.styles.restyled(images, batch.target.ids, batch.draws, probability=probability)
 
     @torch.no_grad()
     def _teacher_images(self, batch: Batch) -> list[Tensor]:

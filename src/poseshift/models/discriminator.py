@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from poseshift.ops import adversarial
+
 
 class Discriminator(nn.Module):
     """Four 3×3 convolutions, LeakyReLU(0.2) between, no norm: ``B×C×h×w`` features to ``B×1×h×w`` logits.
@@ -25,3 +27,10 @@ class Discriminator(nn.Module):
         """Logits ``B×1×h×w`` of features ``B×C×h×w``; positive says target."""
         logits: Tensor = self.layers(features)
         return logits
+
+    def confusion(
+        self, source: Float[Tensor, "B C h w"], target: Float[Tensor, "B C h w"], coefficient: float
+    ) -> Float[Tensor, ""]:
+        """Eq. 6 on features of both domains, behind a gradient reversal times ``coefficient``."""
+        logits = [self(adversarial.reverse_gradient(features, coefficient)) for features in (source, target)]
+        return adversarial.domain_cross_entropy(logits[0].float(), logits[1].float())

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from poseshift.batches import TargetBatch
+from poseshift.draws import Draws
 from poseshift.models.adain import Statistics, StyleNet, statistics
 
 LARGEST = 4096
@@ -64,3 +65,14 @@ class StyleBank(nn.Module):
         row = ids % self.rows
         style = Statistics(self.mean[row, :, None, None], self.std[row, :, None, None])
         return self.net.stylise(content, style, strength)
+
+    def restyled(
+        self, images: Float[Tensor, "B 3 H W"], ids: Int[Tensor, " B"], draws: Draws, *, probability: float
+    ) -> Float[Tensor, "B 3 H W"]:
+        """The whole batch in the styles of target rows ``ids`` with ``probability``, else as it is.
+
+        The strength is one draw for the batch, η ~ U(0, 1).
+        """
+        if not draws.coin("style", probability):
+            return images
+        return self.restyle(images, ids, draws.shared("style/strength").view(1, 1, 1, 1))

@@ -135,7 +135,12 @@ def _parabola_shift(heatmaps: Tensor, cells: Tensor) -> Tensor:
     return torch.stack(shifts, -1)
 
 
-def rectify(heatmaps: Float[Tensor, "B K h w"], sigma: float) -> Float[Tensor, "B K h w"]:
-    """Operator R of Eq. 5: each map ``B×K×h×w`` becomes a Gaussian of peak 1 at its maximum, cut to a square ±3σ."""
+def rectify(heatmaps: Float[Tensor, "B K h w"], sigma: float, *, subpixel: bool = False) -> Float[Tensor, "B K h w"]:
+    """Operator R of Eq. 5: each map ``B×K×h×w`` becomes a Gaussian of peak 1 at its maximum, cut to a square ±3σ.
+
+    With ``subpixel`` the maximum is that of :func:`decode`, else, as published, the middle of a cell.
+    """
     cells, _ = peaks(heatmaps)
+    if subpixel:
+        cells = cells + _parabola_shift(heatmaps, cells)
     return draw(cells, (heatmaps.shape[-2], heatmaps.shape[-1]), sigma, window=round(3 * sigma))

@@ -13,16 +13,18 @@ from poseshift.draws import Draws
 from poseshift.ops import affine, collective, heatmaps
 
 
-def top_fraction(peaks: Float[Tensor, "B K"], fraction: float) -> Float[Tensor, "B K"]:
+def top_fraction(peaks: Float[Tensor, "B K"], fraction: float, *, balanced: bool = False) -> Float[Tensor, "B K"]:
     """Mask ``B×K`` of the peaks strictly above the ``⌊(1 - fraction)·N⌋``-th smallest of the global batch (float 0/1).
 
-    With ``fraction`` 0.5 that is the reference's ``kthvalue(⌊.5·B·K⌋)``; 1 keeps all.
+    With ``fraction`` 0.5 that is the reference's ``kthvalue(⌊.5·B·K⌋)``; 1 keeps all. ``balanced`` compares each
+    keypoint's peaks with one another, so that of each the same part is kept.
     """
-    everything = collective.gather(peaks.detach()).flatten()
-    rank = math.floor((1 - fraction) * everything.numel() + 1e-6)  # 1 - 0.9 is a little less than a tenth
+    everything = collective.gather(peaks.detach())
+    everything = everything if balanced else everything.flatten()
+    rank = math.floor((1 - fraction) * len(everything) + 1e-6)  # 1 - 0.9 is a little less than a tenth
     if rank <= 0:
         return torch.ones_like(peaks)
-    threshold = everything.kthvalue(rank).values
+    threshold = everything.kthvalue(rank, dim=0).values
     return (peaks > threshold).to(peaks.dtype)
 
 
@@ -53,7 +55,12 @@ def exclude_coincident(
 
 
 def trusted(
-    pseudo: Float[Tensor, "B K h w"], *, fraction: float, pairs: Int[Tensor, "P 2"], exclusive: float
+    pseudo: Float[Tensor, "B K h w"],
+    *,
+    fraction: float,
+    pairs: Int[Tensor, "P 2"],
+    exclusive: float,
+    balanced: bool = False,
 ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
     """Which peaks of the teacher are pseudo-labels: mask ``B×K`` (0 or 1) and the peaks' values ``B×K``.
 
@@ -62,9 +69,10 @@ def trusted(
         fraction: See :func:`top_fraction`.
         pairs: ``P×2`` indices of left and right.
         exclusive: As a share of the width, the distance of :func:`exclude_coincident`; 0 for none, as published.
+        balanced: See :func:`top_fraction`.
     """
     points, peaks = heatmaps.peaks(pseudo)
-    mask = top_fraction(peaks, fraction)
+    mask = top_fraction(peaks, fraction, balanced=balanced)
     if exclusive:
         mask = exclude_coincident(mask, points, peaks, pairs, distance=exclusive * pseudo.shape[-1])
     return mask, peaks
