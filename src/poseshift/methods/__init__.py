@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poseshift.methods.base import Method
+from poseshift.methods.ccssl import Ccssl
 from poseshift.methods.dann import Dann
 from poseshift.methods.multilevel import Multilevel
 from poseshift.methods.regda import Regda
@@ -16,6 +17,7 @@ METHODS: dict[str, type[Method]] = {
     "uniframe": Uniframe,
     "multilevel": Multilevel,
     "dann": Dann,
+    "ccssl": Ccssl,
     "regda": Regda,
     "shot": Shot,
     "style": Style,
