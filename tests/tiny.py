@@ -54,6 +54,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "uniframe": {"ema_decay": 0.5, "occlusion_threshold": 0.0},
     "multilevel": {"ema_decay": 0.5, "occlusion_threshold": 0.0},
     "multilevel_plus": {"ema_decay": 0.5, "occlusion_threshold": 0.0},
+    "ccssl": {"ema_decay": 0.5, "refresh_every": 4},
     "dann": {"ema_decay": 0.5},
     "regda": {"ema_decay": 0.5},
     "shot": {"refresh_every": 4},

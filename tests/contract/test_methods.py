@@ -23,6 +23,7 @@ from poseshift.models.pose_net import PoseNet, PoseNetConfig
 from poseshift.ops import affine
 
 COUNT, KEYPOINTS, SIZE, TARGETS = 4, 5, 64, 8
+FILM = torch.arange(-1, TARGETS - 1)
 
 # Beside the default configuration of each method, which a new one gets for nothing.
 always = {"occlusion_probability": 1.0, "occlusion_threshold": 0.0}
@@ -43,6 +44,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"style_probability": 0.0, "domain_weight": 0.0, "occlusion_probability": 0.0},
         {"subpixel": False, "balanced": False, "exclusive_pairs": 0.0},
     ],
+    "ccssl": [{"temporal": False, "ema_decay": 0.9}],
     "dann": [{"reversal": "constant", "ema_decay": 0.9}],
     "regda": [{"supervised_loss": "mse", "trade_off": 0.005, "ema_decay": 0.9}],
     "shot": [{"pseudo_label_weight": 0.0}, {"candidates": 1}],
@@ -68,7 +70,9 @@ def pose_net() -> PoseNet:
 def make(name: str, options: dict[str, Any], *, seed: int = 0) -> Method:
     torch.manual_seed(seed)
     style = StyleNet(StyleNetConfig())
-    context = Context(net=pose_net, style=style, heatmap=HeatmapConfig(), targets=TARGETS, pairs=((0, 2),))
+    context = Context(
+        net=pose_net, style=style, heatmap=HeatmapConfig(), targets=TARGETS, pairs=((0, 2),), previous=FILM
+    )
     method = METHODS[name](METHODS[name].Config(**options), context).train()
     method.refresh(iter([plain_targets()]))
     return method
@@ -153,7 +157,7 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"source_only", "uniframe", "multilevel", "dann", "regda", "shot", "style"} <= set(METHODS)
+    assert {"source_only", "uniframe", "multilevel", "ccssl", "dann", "regda", "shot", "style"} <= set(METHODS)
     assert set(VARIANTS) <= set(METHODS)
 
 

@@ -198,3 +198,13 @@ def test_autocast_does_not_touch_geometry() -> None:
 def test_the_other_side_of_each_keypoint() -> None:
     assert affine.other_side(5, [(0, 3), (4, 1)]).tolist() == [3, 4, 2, 0, 1]
     assert affine.other_side(2, []).tolist() == [0, 1]
+
+
+def test_keypoints_of_a_mirrored_view_exchange_sides() -> None:
+    points = torch.tensor([[[10.0, 5.0], [20.0, 6.0], [30.0, 7.0]]]).expand(len(VIEWS), -1, -1)
+    found = affine.to_view(VIEWS, points, torch.tensor([2, 1, 0]))
+    for matrix, view in zip(VIEWS, found, strict=True):
+        sides = [2, 1, 0] if torch.linalg.det(matrix) < 0 else [0, 1, 2]
+        for keypoint, side in zip(view, sides, strict=True):
+            expected = matrix @ torch.cat((points[0, side], torch.ones(1)))
+            assert keypoint.tolist() == pytest.approx(expected[:2].tolist(), abs=1e-3)

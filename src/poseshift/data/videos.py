@@ -227,6 +227,11 @@ class VideoFrames:
         file = int(np.searchsorted(self._ends, index, side="right"))
         return file, int(self.frames[file][index - int(self._ends[file])])
 
+    def moments(self, images: IntArray) -> tuple[IntArray, IntArray]:
+        """``N`` numbers of files and ``N`` numbers of frames in them, of ``N`` images."""
+        numbers = np.concatenate([*self.frames, np.zeros(0, np.int64)])
+        return np.searchsorted(self._ends, images, side="right").astype(np.int64), numbers[images]
+
     def key(self, index: int) -> str:
         """``"file.mp4#000123"``: the path relative to the root and the frame's number."""
         file, number = self._place(index)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from poseshift.batches import Batch
 from poseshift.config import DataConfig, RunConfig
-from poseshift.data import sources
+from poseshift.data import frames, sources
 from poseshift.data.boxes import BoxMode
 from poseshift.data.crops import Crops, as_cut, resolve
 from poseshift.data.skeletons import KeypointMap, Partner, apply
@@ -230,12 +230,14 @@ def method_of(config: RunConfig, run: Run, data: Data) -> Method:
         UsageError: A parent does not fit.
     """
     torch.manual_seed(config.seed)
+    target = data.target
     context = Context(
         net=lambda: parents.pose_net(config, run, len(data.skeleton)),
         style=parents.style_net(run),
         heatmap=config.heatmap,
-        targets=len(data.target) if data.target is not None else 0,
+        targets=len(target) if target is not None else 0,
         pairs=data.skeleton.flip_pairs,
+        previous=torch.from_numpy(frames.previous(target.annotations)) if target is not None else None,
     )
     method = METHODS[config.method.name](config.method, context)
     memory = torch.channels_last if config.model.channels_last else torch.contiguous_format

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poseshift.methods.base import Method
+from poseshift.methods.ccssl import Ccssl
 from poseshift.methods.dann import Dann
 from poseshift.methods.multilevel import Multilevel
 from poseshift.methods.multilevel_plus import MultilevelPlus
@@ -18,6 +19,7 @@ METHODS: dict[str, type[Method]] = {
     "multilevel": Multilevel,
     "multilevel_plus": MultilevelPlus,
     "dann": Dann,
+    "ccssl": Ccssl,
     "regda": Regda,
     "shot": Shot,
     "style": Style,

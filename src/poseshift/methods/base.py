@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
+from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -112,6 +113,7 @@ class Context:
         heatmap: How target heatmaps are drawn.
         targets: Number of target instances, 0 where there are none.
         pairs: Indices of left and right keypoints.
+        previous: ``targets`` rows: the target instance in the frame before of the same video, -1 for none.
     """
 
     net: Callable[[], PoseNet]
@@ -119,6 +121,7 @@ class Context:
     heatmap: HeatmapConfig
     targets: int
     pairs: tuple[tuple[int, int], ...] = ()
+    previous: Int[Tensor, " N"] | None = None
 
 
 class Method(nn.Module, ABC):

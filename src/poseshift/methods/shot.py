@@ -126,9 +126,7 @@ class Shot(Method):
 
     def _labels(self, target: TargetBatch, maps: Tensor) -> tuple[Tensor, Tensor]:
         """The labels' heatmaps in the student's view ``B×K×h×w``, and weights ``B×K``, 0 outside of the view."""
-        matrix, points = target.student.matrix, self.points[target.ids]
-        flipped = affine.mirrored(matrix)[:, None, None]
-        points = affine.apply(matrix, torch.where(flipped, points[:, self.other_side], points))
+        points = affine.to_view(target.student.matrix, self.points[target.ids], self.other_side)
         size = (maps.shape[-2], maps.shape[-1])
         everywhere = torch.ones_like(points[..., 0])
         return heatmaps.encode(points, everywhere, size, stride=self.net.stride, **self.heatmap.model_dump())

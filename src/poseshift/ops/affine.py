@@ -101,6 +101,19 @@ def apply(matrix: Float[Tensor, "*B 3 3"], points: Float[Tensor, "*B K 2"]) -> F
         return points @ matrix[..., :2, :2].mT + matrix[..., None, :2, 2]
 
 
+def to_view(
+    matrix: Float[Tensor, "B 3 3"], points: Float[Tensor, "B K 2"], other_side: Int[Tensor, " K"]
+) -> Float[Tensor, "B K 2"]:
+    """Keypoints ``B×K×2`` of the canonical frame in views (``B×3×3``); a mirrored one exchanges left and right.
+
+    Args:
+        matrix: Of the views.
+        points: ``B×K×2``.
+        other_side: ``K`` indices of each keypoint's mirrored one.
+    """
+    return apply(matrix, torch.where(mirrored(matrix)[:, None, None], points[:, other_side], points))
+
+
 def to_cells(matrix: Float[Tensor, "*B 3 3"], stride: float) -> Float[Tensor, "*B 3 3"]:
     """The pixel matrix ``B×3×3`` written in cells of a heatmap with ``stride`` pixels a cell."""
     cells = matrix.clone()
