@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from poseshift.methods.base import Method
 from poseshift.methods.dann import Dann
+from poseshift.methods.maps import Maps
 from poseshift.methods.multilevel import Multilevel
 from poseshift.methods.regda import Regda
 from poseshift.methods.shot import Shot
@@ -18,5 +19,6 @@ METHODS: dict[str, type[Method]] = {
     "dann": Dann,
     "regda": Regda,
     "shot": Shot,
+    "maps": Maps,
     "style": Style,
 }
