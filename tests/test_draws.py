@@ -73,3 +73,10 @@ def test_coin(probability: float) -> None:
 def test_generator_is_a_function_of_its_arguments() -> None:
     assert generator(1, "x", 2).random() == generator(1, "x", 2).random()
     assert generator(1, "x", 2).random() != generator(1, "x", 3).random()
+
+
+def test_beta_is_shared_and_has_the_moments_of_its_distribution() -> None:
+    numbers = np.array([draws(step=step).beta("mixup", 0.75) for step in range(4000)])
+    assert numbers.mean() == pytest.approx(0.5, abs=0.02)
+    assert numbers.var() == pytest.approx(1 / (4 * (2 * 0.75 + 1)), abs=0.006)
+    assert draws(start=4, count=4).beta("mixup", 0.75) == draws().beta("mixup", 0.75)

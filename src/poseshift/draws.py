@@ -53,5 +53,9 @@ class Draws:
         """True with ``probability``, decided on the host, the same on all processes."""
         return bool(generator(self.seed, stream, self.step).random() < probability)
 
+    def beta(self, stream: str, alpha: float) -> float:
+        """A number of Beta(``alpha``, ``alpha``), drawn on the host, the same on all processes."""
+        return float(generator(self.seed, stream, self.step).beta(alpha, alpha))
+
     def _place(self, numbers: FloatArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device, non_blocking=True)

@@ -48,6 +48,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "dann": [{"reversal": "constant", "ema_decay": 0.9}],
     "regda": [{"supervised_loss": "mse", "trade_off": 0.005, "ema_decay": 0.9}],
     "shot": [{"pseudo_label_weight": 0.0}, {"candidates": 1}],
+    "maps": [
+        {"mixup_weight": 0.0, "teacher_bn": "ema"},
+        {"pseudo_label_weight": 0.0},
+        {"easy_first": 0.5, "easy_last": 1.0, "rounds": 1},
+    ],
     "style": [{"reconstruction_weight": 0.0}],
 }
 CASES = [
@@ -157,7 +162,7 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"source_only", "uniframe", "multilevel", "ccssl", "dann", "regda", "shot", "style"} <= set(METHODS)
+    assert {"source_only", "uniframe", "multilevel", "ccssl", "dann", "regda", "shot", "maps", "style"} <= set(METHODS)
     assert set(VARIANTS) <= set(METHODS)
 
 
@@ -340,6 +345,6 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
 def test_teachers_know_which_keypoints_are_left_and_right(name: str) -> None:
     """Else the pseudo-labels of a mirrored view would have their sides exchanged."""
     teachers = [module for module in make(name, {}).modules() if isinstance(module, MeanTeacher)]
-    assert teachers or name not in {"multilevel", "multilevel_plus", "uniframe"}
+    assert teachers or name not in {"multilevel", "multilevel_plus", "uniframe", "maps"}
     for teacher in teachers:
         assert teacher.other_side.tolist()[:3] == [2, 1, 0]

@@ -34,7 +34,7 @@ def kept(one: Session) -> Iterator[list[int]]:
         yield total
 
 
-@pytest.mark.parametrize("method", ["source_only", "uniframe", "multilevel", "shot"])
+@pytest.mark.parametrize("method", ["source_only", "uniframe", "multilevel", "shot", "maps"])
 @pytest.mark.parametrize("batch", [12])
 def test_it_is_what_a_step_of_the_whole_batch_keeps(
     method: str, batch: int, change: dict[str, str], tmp_path: Path

@@ -89,11 +89,13 @@ def test_the_keypoints_are_those_of_init_whatever_the_target_names(init: dict[st
     assert len(data.skeleton) == 14
 
 
-def test_it_goes_on_when_init_is_gone(init: dict[str, str], alone: Run, tmp_path: Path) -> None:
-    """The weights and the names of the keypoints are in the run folder."""
+@pytest.mark.parametrize("method", ["shot", "maps"])
+def test_it_goes_on_when_init_is_gone(method: str, init: dict[str, str], tmp_path: Path) -> None:
+    """The weights, the names of the keypoints and what the pass over all images found are in the run folder."""
     copied = Path(shutil.copytree(init["init"], tmp_path / "init"))
-    settings = tiny.settings(METHOD, {**ALONE, "init": str(copied)})
+    settings = tiny.settings(method, {**ALONE, "init": str(copied)})
     run = train(settings, tmp_path / "run", quiet=True)
+    expected = {which: tiny.weights(run, which) for which in ("method", "predictor")}
     for step in (4, 6):
         shutil.rmtree(run.path / "checkpoints" / f"step-{step}")
     manifest = json.loads((run.path / "manifest.json").read_text())
@@ -101,4 +103,4 @@ def test_it_goes_on_when_init_is_gone(init: dict[str, str], alone: Run, tmp_path
     shutil.rmtree(copied)
     again = train(settings, run.path, quiet=True)
     assert again.finished
-    assert tiny.same_tensors(tiny.weights(again), tiny.weights(alone))
+    assert all(tiny.same_tensors(tiny.weights(again, which), expected[which]) for which in expected)

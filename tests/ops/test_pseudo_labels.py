@@ -85,6 +85,22 @@ def test_exclude_coincident_against_a_loop(seed: int, distance: float) -> None:
     assert torch.equal(found, expected)
 
 
+def test_labels_are_drawn_where_the_view_shows_them() -> None:
+    """In a mirrored view the sides are exchanged; beyond its border there is no label."""
+    other_side = torch.tensor([1, 0, 2])
+    points = torch.tensor([[[9.5, 21.5], [101.5, 61.5], [5.5, 9.5]]]).expand(2, -1, -1)
+    shift = affine.translation(torch.tensor([8.0, -12.0]))
+    matrix = torch.stack((shift, affine.mirror(WIDTH, like=shift) @ shift))
+    maps, weight = pseudo_labels.drawn_in_view(
+        points, matrix, other_side, (24, 40), stride=4, sigma=1.5, convention="exact"
+    )
+    places, _ = heatmaps.decode(maps, stride=4)
+    assert weight.tolist() == [[1, 1, 0], [1, 1, 0]]
+    torch.testing.assert_close(places[0, :2], torch.tensor([[17.5, 9.5], [109.5, 49.5]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(places[1, :2], torch.tensor([[49.5, 49.5], [141.5, 9.5]]), atol=1e-3, rtol=0)
+    assert not maps[:, 2].any()
+
+
 def test_without_pairs_nothing_is_excluded() -> None:
     mask = torch.ones(2, 3)
     none = torch.empty(0, 2, dtype=torch.long)

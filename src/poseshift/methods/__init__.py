@@ -5,6 +5,7 @@ from __future__ import annotations
 from poseshift.methods.base import Method
 from poseshift.methods.ccssl import Ccssl
 from poseshift.methods.dann import Dann
+from poseshift.methods.maps import Maps
 from poseshift.methods.multilevel import Multilevel
 from poseshift.methods.multilevel_plus import MultilevelPlus
 from poseshift.methods.regda import Regda
@@ -22,5 +23,6 @@ METHODS: dict[str, type[Method]] = {
     "ccssl": Ccssl,
     "regda": Regda,
     "shot": Shot,
+    "maps": Maps,
     "style": Style,
 }

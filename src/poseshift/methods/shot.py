@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from poseshift.batches import Batch, TargetBatch
 from poseshift.methods.base import Context, Method, MethodConfig, Term, Update
 from poseshift.models.pose_net import PoseNet
-from poseshift.ops import affine, heatmaps, information
+from poseshift.ops import affine, information, pseudo_labels
 
 
 class ShotConfig(MethodConfig):
@@ -126,10 +126,10 @@ class Shot(Method):
 
     def _labels(self, target: TargetBatch, maps: Tensor) -> tuple[Tensor, Tensor]:
         """The labels' heatmaps in the student's view ``B×K×h×w``, and weights ``B×K``, 0 outside of the view."""
-        points = affine.to_view(target.student.matrix, self.points[target.ids], self.other_side)
-        size = (maps.shape[-2], maps.shape[-1])
-        everywhere = torch.ones_like(points[..., 0])
-        return heatmaps.encode(points, everywhere, size, stride=self.net.stride, **self.heatmap.model_dump())
+        return pseudo_labels.drawn_in_view(
+            self.points[target.ids], target.student.matrix, self.other_side, (maps.shape[-2], maps.shape[-1]),
+            stride=self.net.stride, **self.heatmap.model_dump(),
+        )  # fmt: skip
 
     @property
     def predictor(self) -> PoseNet:

@@ -78,6 +78,32 @@ def trusted(
     return mask, peaks
 
 
+def drawn_in_view(
+    points: Float[Tensor, "B K 2"],
+    matrix: Float[Tensor, "B 3 3"],
+    other_side: Int[Tensor, " K"],
+    size: tuple[int, int],
+    *,
+    stride: float,
+    sigma: float,
+    convention: heatmaps.Convention,
+) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K"]]:
+    """Heatmaps of pseudo-labels as a view shows them, and weights in {0, 1}: 0 outside of the view.
+
+    Args:
+        points: ``B×K×2``, pixels of the canonical frame.
+        matrix: ``B×3×3`` of the view; where it is mirrored, left and right are exchanged.
+        other_side: ``K`` indices of each keypoint's mirrored one.
+        size: ``(h, w)`` of the maps.
+        stride: Pixels a cell.
+        sigma: Of the Gaussian, in cells.
+        convention: See :mod:`poseshift.ops.heatmaps`.
+    """
+    seen = affine.to_view(matrix, points, other_side)
+    everywhere = torch.ones_like(seen[..., 0])
+    return heatmaps.encode(seen, everywhere, size, stride=stride, sigma=sigma, convention=convention)
+
+
 def choose_confident(
     peaks: Float[Tensor, "B K"], *, threshold: float, probability: float, draws: Float[Tensor, "B K+1"]
 ) -> tuple[Int[Tensor, " B"], Bool[Tensor, " B"]]:
