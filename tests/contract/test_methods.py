@@ -41,6 +41,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "ccssl": [{"temporal": False, "ema_decay": 0.9}],
     "dann": [{"reversal": "constant", "ema_decay": 0.9}],
+    "uda_animal": [{"kept_keypoints": 1.0, "pseudo_label_share": 1.0}],
     "regda": [{"supervised_loss": "mse", "trade_off": 0.005, "ema_decay": 0.9}],
     "shot": [{"pseudo_label_weight": 0.0}, {"candidates": 1}],
     "style": [{"reconstruction_weight": 0.0}],
@@ -152,7 +153,9 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"source_only", "uniframe", "multilevel", "ccssl", "dann", "regda", "shot", "style"} <= set(METHODS)
+    assert {"source_only", "uniframe", "multilevel", "ccssl", "dann", "regda", "shot", "style", "uda_animal"} <= set(
+        METHODS
+    )
     assert set(VARIANTS) <= set(METHODS)
 
 
@@ -335,6 +338,6 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
 def test_teachers_know_which_keypoints_are_left_and_right(name: str) -> None:
     """Else the pseudo-labels of a mirrored view would have their sides exchanged."""
     teachers = [module for module in make(name, {}).modules() if isinstance(module, MeanTeacher)]
-    assert bool(teachers) == (name in {"multilevel", "uniframe"})
+    assert bool(teachers) == (name in {"multilevel", "uniframe", "uda_animal"})
     for teacher in teachers:
         assert teacher.other_side.tolist()[:3] == [2, 1, 0]

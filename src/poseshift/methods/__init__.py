@@ -10,6 +10,7 @@ from poseshift.methods.regda import Regda
 from poseshift.methods.shot import Shot
 from poseshift.methods.source_only import SourceOnly
 from poseshift.methods.style import Style
+from poseshift.methods.uda_animal import UdaAnimal
 from poseshift.methods.uniframe import Uniframe
 
 METHODS: dict[str, type[Method]] = {
@@ -18,6 +19,7 @@ METHODS: dict[str, type[Method]] = {
     "multilevel": Multilevel,
     "dann": Dann,
     "ccssl": Ccssl,
+    "uda_animal": UdaAnimal,
     "regda": Regda,
     "shot": Shot,
     "style": Style,
