@@ -56,6 +56,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "multilevel_plus": {"ema_decay": 0.5, "occlusion_threshold": 0.0},
     "ccssl": {"ema_decay": 0.5, "refresh_every": 4},
     "dann": {"ema_decay": 0.5},
+    "uda_animal": {"ema_decay": 0.5},
     "regda": {"ema_decay": 0.5},
     "shot": {"refresh_every": 4},
     "maps": {"refresh_every": 4, "ema_decay": 0.5},

@@ -46,6 +46,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "ccssl": [{"temporal": False, "ema_decay": 0.9}],
     "dann": [{"reversal": "constant", "ema_decay": 0.9}],
+    "uda_animal": [{"kept_keypoints": 1.0, "pseudo_label_share": 1.0}],
     "regda": [{"supervised_loss": "mse", "trade_off": 0.005, "ema_decay": 0.9}],
     "shot": [{"pseudo_label_weight": 0.0}, {"candidates": 1}],
     "maps": [
@@ -162,7 +163,7 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"source_only", "uniframe", "multilevel", "ccssl", "dann", "regda", "shot", "maps", "style"} <= set(METHODS)
+    assert {"ccssl", "dann", "maps", "multilevel", "regda", "shot", "source_only", "style", "uda_animal", "uniframe"} <= set(METHODS)
     assert set(VARIANTS) <= set(METHODS)
 
 
@@ -345,6 +346,6 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
 def test_teachers_know_which_keypoints_are_left_and_right(name: str) -> None:
     """Else the pseudo-labels of a mirrored view would have their sides exchanged."""
     teachers = [module for module in make(name, {}).modules() if isinstance(module, MeanTeacher)]
-    assert teachers or name not in {"multilevel", "multilevel_plus", "uniframe", "maps"}
+    assert teachers or name not in {"maps", "multilevel", "multilevel_plus", "uda_animal", "uniframe"}
     for teacher in teachers:
         assert teacher.other_side.tolist()[:3] == [2, 1, 0]

@@ -73,3 +73,13 @@ def test_weights_are_checked_when_the_net_is_built() -> None:
 def test_configuration_is_strict(change: dict) -> None:
     with pytest.raises(ValidationError):
         PoseNetConfig(**change)
+
+
+@pytest.mark.parametrize("head", ["deconv", "pyramid"])
+def test_levels_go_from_coarse_to_fine_and_end_in_the_features(head: str) -> None:
+    net = PoseNet(PoseNetConfig(backbone="resnet18", head=head, width=16), keypoints=5).eval()
+    found = net.levels(IMAGES)
+    strides = [16, 8, 4] if head == "deconv" else [32, 16, 8, 4]
+    assert [tuple(level.shape) for level in found] == [(2, 16, 64 // s, 96 // s) for s in strides]
+    assert net.head.depth == len(found)
+    assert torch.equal(found[-1], net(IMAGES).features)

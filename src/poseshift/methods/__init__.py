@@ -12,6 +12,7 @@ from poseshift.methods.regda import Regda
 from poseshift.methods.shot import Shot
 from poseshift.methods.source_only import SourceOnly
 from poseshift.methods.style import Style
+from poseshift.methods.uda_animal import UdaAnimal
 from poseshift.methods.uniframe import Uniframe
 
 METHODS: dict[str, type[Method]] = {
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
     "multilevel_plus": MultilevelPlus,
     "dann": Dann,
     "ccssl": Ccssl,
+    "uda_animal": UdaAnimal,
     "regda": Regda,
     "shot": Shot,
     "maps": Maps,

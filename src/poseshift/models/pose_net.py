@@ -60,11 +60,20 @@ class DeconvHead(nn.Module):
         for layer in self.layers:
             if isinstance(layer, nn.ConvTranspose2d):
                 nn.init.normal_(layer.weight, std=0.001)
+        self.depth = len(layers) // 3
+
+    def levels(self, maps: list[Float[Tensor, "B _ _ _"]]) -> list[Float[Tensor, "B C _ _"]]:
+        """Features after each of the ``depth`` transposed convolutions, coarse to fine."""
+        x, found = maps[-1], []
+        for number, layer in enumerate(self.layers, 1):
+            x = layer(x)
+            if number % 3 == 0:
+                found.append(x)
+        return found
 
     def forward(self, maps: list[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C h w"]:
         """Features of the heatmaps' stride from the coarsest map."""
-        out: Tensor = self.layers(maps[-1])
-        return out
+        return self.levels(maps)[-1]
 
 
 class PyramidHead(nn.Module):
@@ -75,6 +84,7 @@ class PyramidHead(nn.Module):
         self.first = strides.index(stride)
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels[self.first :])
         self.smooth = nn.ModuleList(self._smooth(width) for _ in channels[self.first :])
+        self.depth = len(self.lateral)
 
     @staticmethod
     def _smooth(width: int) -> nn.Sequential:
@@ -85,19 +95,22 @@ class PyramidHead(nn.Module):
             nn.ReLU(inplace=True),
         )
 
-    def forward(self, maps: list[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C h w"]:
-        """Features of the heatmaps' stride from all maps that are not finer."""
+    def levels(self, maps: list[Float[Tensor, "B _ _ _"]]) -> list[Float[Tensor, "B C _ _"]]:
+        """Features at each of the ``depth`` levels, coarse to fine, from all maps that are not finer."""
         levels = list(zip(maps[self.first :], self.lateral, self.smooth, strict=True))
-        finest, lateral, smooth = levels[-1]
-        x: Tensor = smooth(lateral(finest))
+        coarsest, lateral, smooth = levels[-1]
+        found: list[Tensor] = [smooth(lateral(coarsest))]
         for features, lateral, smooth in reversed(levels[:-1]):
-            x = smooth(
-                lateral(features) + F.interpolate(x, size=features.shape[-2:], mode="bilinear", align_corners=False)
-            )
-        return x
+            above = F.interpolate(found[-1], size=features.shape[-2:], mode="bilinear", align_corners=False)
+            found.append(smooth(lateral(features) + above))
+        return found
+
+    def forward(self, maps: list[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C h w"]:
+        """Features of the heatmaps' stride."""
+        return self.levels(maps)[-1]
 
 
-HEADS = {"deconv": DeconvHead, "pyramid": PyramidHead}
+HEADS: dict[str, type[DeconvHead] | type[PyramidHead]] = {"deconv": DeconvHead, "pyramid": PyramidHead}
 
 
 class PoseNet(nn.Module):
@@ -127,3 +140,7 @@ class PoseNet(nn.Module):
         """Heatmaps ``B×K×H/stride×W/stride`` of normalised images, and their features."""
         features = self.head(self.backbone(images))
         return PoseOutput(self.final(features), features)
+
+    def levels(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C _ _"]]:
+        """The head's features at its ``head.depth`` levels, coarse to fine; the last is what ``final`` reads."""
+        return self.head.levels(self.backbone(images))
