@@ -46,6 +46,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"pseudo_label_weight": 0.0},
         {"easy_first": 0.5, "easy_last": 1.0, "rounds": 1},
     ],
+    "sfdahpe": [{"inverse_temperature": 40.0, "ema_decay": 0.5}],
     "style": [{"reconstruction_weight": 0.0}],
 }
 CASES = [
@@ -153,7 +154,9 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"source_only", "uniframe", "multilevel", "dann", "regda", "shot", "maps", "style"} <= set(METHODS)
+    assert {"source_only", "uniframe", "multilevel", "dann", "regda", "shot", "maps", "sfdahpe", "style"} <= set(
+        METHODS
+    )
     assert set(VARIANTS) <= set(METHODS)
 
 
