@@ -60,6 +60,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "regda": {"ema_decay": 0.5},
     "shot": {"refresh_every": 4},
     "maps": {"refresh_every": 4, "ema_decay": 0.5},
+    "sfdahpe": {"ema_decay": 0.5},
 }
 """Options that make every part of a method work within a few steps."""
 

@@ -54,6 +54,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"pseudo_label_weight": 0.0},
         {"easy_first": 0.5, "easy_last": 1.0, "rounds": 1},
     ],
+    "sfdahpe": [{"inverse_temperature": 40.0, "ema_decay": 0.5}],
     "style": [{"reconstruction_weight": 0.0}],
 }
 CASES = [
@@ -163,7 +164,7 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"ccssl", "dann", "maps", "multilevel", "regda", "shot", "source_only", "style", "uda_animal", "uniframe"} <= set(METHODS)
+    assert {"ccssl", "dann", "maps", "multilevel", "regda", "sfdahpe", "shot", "source_only", "style", "uda_animal", "uniframe"} <= set(METHODS)
     assert set(VARIANTS) <= set(METHODS)
 
 

@@ -89,7 +89,7 @@ def test_the_keypoints_are_those_of_init_whatever_the_target_names(init: dict[st
     assert len(data.skeleton) == 14
 
 
-@pytest.mark.parametrize("method", ["shot", "maps"])
+@pytest.mark.parametrize("method", ["shot", "maps", "sfdahpe"])
 def test_it_goes_on_when_init_is_gone(method: str, init: dict[str, str], tmp_path: Path) -> None:
     """The weights, the names of the keypoints and what the pass over all images found are in the run folder."""
     copied = Path(shutil.copytree(init["init"], tmp_path / "init"))

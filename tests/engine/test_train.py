@@ -108,7 +108,7 @@ def test_rates_follow_the_schedule(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", tiny.METHODS)
 def test_half_precision_runs_on_a_cpu(method: str, change: dict[str, str], tmp_path: Path) -> None:
-    given = change if method in ("uniframe", "multilevel", "shot", "maps") else {}
+    given = change if method in ("uniframe", "multilevel", "shot", "maps", "sfdahpe") else {}
     run = tiny.run(tmp_path / "run", method, {**given, "precision": "bf16-mixed", "steps": 2})
     values = [term["value"] for line in run.metrics() for term in line.get("terms", {}).values()]
     assert values
@@ -119,7 +119,7 @@ def test_half_precision_runs_on_a_cpu(method: str, change: dict[str, str], tmp_p
 @pytest.mark.parametrize("method", tiny.METHODS)
 def test_a_method_never_yields_inside_autocast_or_no_grad(method: str, change: dict[str, str], tmp_path: Path) -> None:
     """The engine does its own work between two updates, outside of the precision of the nets."""
-    given = change if method in ("uniframe", "multilevel", "shot", "maps") else {}
+    given = change if method in ("uniframe", "multilevel", "shot", "maps", "sfdahpe") else {}
     one = session(tmp_path / "run", method, {**given, "precision": "bf16-mixed"})
     one.method.train()
     batch = next(one.batches(0))

@@ -9,6 +9,7 @@ from poseshift.methods.maps import Maps
 from poseshift.methods.multilevel import Multilevel
 from poseshift.methods.multilevel_plus import MultilevelPlus
 from poseshift.methods.regda import Regda
+from poseshift.methods.sfdahpe import Sfdahpe
 from poseshift.methods.shot import Shot
 from poseshift.methods.source_only import SourceOnly
 from poseshift.methods.style import Style
@@ -26,5 +27,6 @@ METHODS: dict[str, type[Method]] = {
     "regda": Regda,
     "shot": Shot,
     "maps": Maps,
+    "sfdahpe": Sfdahpe,
     "style": Style,
 }

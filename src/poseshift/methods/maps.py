@@ -23,10 +23,11 @@ Deviations from the paper: for the same reason, none that we know of beside thos
 
 Deviations from the authors' code: they draw a whole batch of easy images beside the batch of target images; here the
 easy images of the one batch count, by their mean, so that the published weight of 1 holds (where a batch has none, its
-easiest is taken). Their error is that of a randomly augmented view, here that of the plain image. They pass over all
-images once a round of 2,500 steps. Their labels of LSP leave two joints out, whose places its skeleton lacks. The
-inverse of the augmentation is one exact resampling. Rate and schedule are the run's (theirs: Adam, 2e-4). No target
-labels select the checkpoint.
+easiest is taken). Their error is that of a randomly augmented view, here that of the plain image. Their first pass
+normalises by the source's statistics; here the teacher labels as it teaches (by the batch: ``shot.py`` says what that
+is worth). They pass over all images once a round of 2,500 steps. Their labels of LSP leave two joints out, whose places
+its skeleton lacks. The inverse of the augmentation is one exact resampling. Rate and schedule are the run's (theirs:
+Adam, 2e-4). No target labels select the checkpoint.
 """
 
 from __future__ import annotations
@@ -98,14 +99,12 @@ class Maps(Method):
     def refresh(self, targets: Iterator[TargetBatch]) -> None:
         if not self.config.pseudo_label_weight:
             return
-        teacher, training = self.nets.teacher, self.nets.teacher.training
+        teacher = self.nets.teacher
         errors = self.points.new_full((len(self.points),), torch.inf)  # what cannot be read is hardest
-        teacher.eval()
         for batch in targets:
             maps = teacher(batch.student.images).heatmaps.float()
             self.points[batch.ids], _ = heatmaps.decode(maps, stride=teacher.stride)
             errors[batch.ids] = self._error(maps, self.points[batch.ids])
-        teacher.train(training)
         self.rank.copy_(errors.argsort(stable=True).argsort())
 
     def _error(self, maps: Float[Tensor, "B K h w"], points: Float[Tensor, "B K 2"]) -> Float[Tensor, " B"]:

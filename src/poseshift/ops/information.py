@@ -39,6 +39,14 @@ def released_diversity(heatmaps: Float[Tensor, "B K h w"]) -> Float[Tensor, ""]:
     return entropy(mean.flatten(-2).softmax(-1)).mean() / mean[0].numel()
 
 
+def marginals(
+    heatmaps: Float[Tensor, "B K h w"], *, inverse_temperature: float
+) -> tuple[Float[Tensor, "B K h"], Float[Tensor, "B K w"]]:
+    """Probabilities of the rows ``B×K×h`` and columns ``B×K×w``: a softmax of their maxima, β times."""
+    beta = inverse_temperature
+    return (beta * heatmaps.amax(-1)).softmax(-1), (beta * heatmaps.amax(-2)).softmax(-1)
+
+
 def certainty(
     heatmaps: Float[Tensor, "B K h w"], *, inverse_temperature: float, weight: Float[Tensor, "B K"] | None = None
 ) -> Float[Tensor, ""]:
@@ -52,10 +60,8 @@ def certainty(
     Returns:
         A scalar in [0, 2]: 0 where every marginal is one spike, 2 where all are flat.
     """
-    beta = inverse_temperature
-    rows = entropy((beta * heatmaps.amax(-1)).softmax(-1)) / math.log(heatmaps.shape[-2])
-    columns = entropy((beta * heatmaps.amax(-2)).softmax(-1)) / math.log(heatmaps.shape[-1])
-    total = rows + columns
+    rows, columns = marginals(heatmaps, inverse_temperature=inverse_temperature)
+    total = entropy(rows) / math.log(heatmaps.shape[-2]) + entropy(columns) / math.log(heatmaps.shape[-1])
     return total.mean() if weight is None else (total * weight).sum() / weight.sum().clamp(min=1.0)
 
 
