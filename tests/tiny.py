@@ -56,6 +56,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "dann": {"ema_decay": 0.5},
     "regda": {"ema_decay": 0.5},
     "shot": {"refresh_every": 4},
+    "bn_adapt": {},
 }
 """Options that make every part of a method work within a few steps."""
 
