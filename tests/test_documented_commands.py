@@ -87,6 +87,9 @@ EXECUTED: dict[str, Miniature] = {
         creates=("runs/better/adapt/manifest.json",),
     ),
     "poseshift predict runs/mine/adapt photos --out predictions.json": Miniature(creates=("predictions.json",)),
+    "poseshift predict runs/mine/source photos --adapt statistics --out predictions.csv": Miniature(
+        creates=("predictions.csv",)
+    ),
     "poseshift predict runs/mine/adapt photos --boxes boxes.json --flip-test --out predictions.csv": Miniature(
         creates=("predictions.csv",)
     ),

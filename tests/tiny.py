@@ -61,6 +61,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "shot": {"refresh_every": 4},
     "maps": {"refresh_every": 4, "ema_decay": 0.5},
     "sfdahpe": {"ema_decay": 0.5},
+    "bn_adapt": {},
 }
 """Options that make every part of a method work within a few steps."""
 

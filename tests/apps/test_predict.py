@@ -12,6 +12,7 @@ from poseshift.apps.predict import find_images, predict
 from poseshift.data.skeletons import SKELETONS
 from poseshift.engine.run import Run
 from poseshift.errors import DataError, UsageError
+from poseshift.methods import TEST_TIME
 
 LSP = SKELETONS["lsp"]
 SAID = [(6 + 1.4 * k, 25 - 1.3 * k) for k in range(14)]
@@ -96,6 +97,59 @@ def test_the_flip_test_uses_the_mirrored_names(run: Run, tmp_path: Path, monkeyp
     monkeypatch.setattr(Run, "predictor", lambda self, which: tiny.Says(SAID))
     _, torn = predict(run, photos, flip_test=True)
     assert np.abs(torn.keypoints - predict(run, photos)[1].keypoints).max() > 1
+
+
+def files_of(run: Run) -> dict[str, tuple[bytes, int]]:
+    """Every file of a run folder, and when it was written."""
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in run.path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("how", TEST_TIME)
+def test_adapting_changes_predictions_and_not_the_run(how: str, finished: Run, tmp_path: Path) -> None:
+    photos, before = tiny.photos(tmp_path / "photos", 19), files_of(finished)
+    _, plain = predict(finished, photos)
+    found = [predict(finished, photos, adapt=how, out=tmp_path / f"{n}.csv")[1] for n in range(2)]
+    assert np.abs(found[0].scores - plain.scores).max() > 1e-3
+    assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "1.csv").read_bytes()
+    assert files_of(finished) == before
+    np.testing.assert_array_equal(predict(finished, photos)[1].keypoints, plain.keypoints)
+    _, first = predict(finished, photos[:16], adapt=how)
+    np.testing.assert_allclose(first.keypoints, found[0].keypoints[:16], atol=1e-3)  # those after it do not matter
+
+
+def test_adapting_to_boxes_and_to_images_some_of_which_do_not_decode(
+    finished: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = tiny.photos(tmp_path / "photos", 5)
+    photos[1].write_bytes(photos[1].read_bytes()[: photos[1].stat().st_size * 9 // 10])
+    boxes = {"images": [{"id": n, "file_name": p.name} for n, p in enumerate(photos)]}
+    boxes["annotations"] = [{"id": n, "image_id": n % 5, "bbox": [n, n, 20, 12]} for n in range(10)]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    with caplog.at_level(logging.INFO):
+        _, found = predict(finished, photos, boxes=tmp_path / "boxes.json", adapt="statistics")
+    assert found.count == 8
+    assert "adapted BatchNorm statistics to 8 images in 1 batches" in caplog.messages
+
+
+def test_adapting_by_command(
+    finished: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tiny.photos(tmp_path / "photos", 3)
+    words = ("predict", finished.path, tmp_path / "photos", "--out", tmp_path / "p.csv", "--adapt")
+    assert tiny.call(monkeypatch, *words, "statistics") == 0
+    assert "3 images are few to adapt to" in caplog.text
+    (tmp_path / "p.csv").unlink()
+    assert tiny.call(monkeypatch, *words, "tent") == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == "poseshift: adapt: 'tent' is unknown; expected one of statistics, entropy, consistency"
+    assert not (tmp_path / "p.csv").exists()
+    monkeypatch.setenv("COLUMNS", "300")
+    assert tiny.call(monkeypatch, "predict", "--help") == 0
+    assert f"[{'|'.join(TEST_TIME)}]" in capsys.readouterr().out
 
 
 def test_images_that_do_not_decode_are_reported_and_left_out(

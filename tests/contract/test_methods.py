@@ -55,6 +55,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"easy_first": 0.5, "easy_last": 1.0, "rounds": 1},
     ],
     "sfdahpe": [{"inverse_temperature": 40.0, "ema_decay": 0.5}],
+    "bn_adapt": [{"objective": "none"}, {"objective": "consistency"}],
     "style": [{"reconstruction_weight": 0.0}],
 }
 CASES = [
@@ -164,7 +165,7 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"ccssl", "dann", "maps", "multilevel", "regda", "sfdahpe", "shot", "source_only", "style", "uda_animal", "uniframe"} <= set(METHODS)
+    assert {"bn_adapt", "ccssl", "dann", "maps", "multilevel", "regda", "sfdahpe", "shot", "source_only", "style", "uda_animal", "uniframe"} <= set(METHODS)
     assert set(VARIANTS) <= set(METHODS)
 
 
@@ -280,10 +281,13 @@ def test_a_state_goes_on_as_if_it_had_never_been_saved(name: str, options: dict[
 @every_case
 def test_terms_under_autocast_are_those_of_full_precision(name: str, options: dict[str, Any]) -> None:
     full, narrow = make(name, options), make(name, options)
-    expected = next(updates(full))
+    expected = next(updates(full), None)
     generator = updates(narrow)
     with torch.autocast("cpu", torch.bfloat16):
-        found = next(generator)
+        found = next(generator, None)
+    if expected is None or found is None:  # a method that trains nothing under these options
+        assert expected is found
+        return
     assert found.terms.keys() == expected.terms.keys()
     for label, term in found.terms.items():
         assert term.value.dtype == torch.float32, label

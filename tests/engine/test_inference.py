@@ -86,6 +86,30 @@ def test_batches_do_not_matter_and_progress_is_told(tmp_path: Path) -> None:
     np.testing.assert_allclose(one.predictions.keypoints, other.predictions.keypoints, atol=1e-4)
 
 
+def test_each_batch_is_seen_before_it_is_predicted_without_what_did_not_decode(tmp_path: Path) -> None:
+    photos = tiny.photos(tmp_path, 5)
+    crops = Crops(detections.whole_images(photos), CropConfig(boxes="whole"), size=32, margin=4)
+    for number in (1, 4):
+        photos[number].write_bytes(photos[number].read_bytes()[:200])
+    order: list[object] = []
+
+    class Counts(Sees):
+        def forward(self, images: Tensor) -> PoseOutput:
+            order.append("predicted")
+            return super().forward(images)
+
+    seen: list[Tensor] = []
+
+    def see(batch: Tensor) -> None:
+        order.append(len(batch))
+        seen.append(batch)
+
+    inference.infer(Counts(), crops, device=CPU, batch_size=2, see=see)  # type: ignore[arg-type]
+    assert order == [1, "predicted", 2, "predicted", "predicted"]
+    assert torch.equal(seen[1][1], crops[3].crop.permute(2, 0, 1))
+    assert seen[0].shape == (1, 3, 40, 40)
+
+
 def test_what_does_not_decode_has_no_prediction(tmp_path: Path) -> None:
     photos = tiny.photos(tmp_path, 4)
     crops = Crops(detections.whole_images(photos), CropConfig(boxes="whole"), size=32)

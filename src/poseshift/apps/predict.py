@@ -17,6 +17,7 @@ from poseshift.data.crops import CropConfig, Crops
 from poseshift.data.images import SUFFIXES
 from poseshift.engine import checkpoint, devices, inference
 from poseshift.engine.run import Pointer, Run, open_run
+from poseshift.engine.stream import BATCH, Stream
 from poseshift.errors import DataError, UsageError
 from poseshift.types import Annotations, Predictions, Skeleton
 
@@ -33,6 +34,7 @@ def predict(
     boxes: str | Path | None = None,
     which: Pointer | int = "best",
     flip_test: bool = False,
+    adapt: str | None = None,
     device: str = "auto",
     advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[Annotations, Predictions]:
@@ -45,6 +47,8 @@ def predict(
         boxes: A COCO json with a box for each instance; without it, each whole image is one instance.
         which: Checkpoint: ``best``, ``last``, or a step.
         flip_test: Average with the mirrored image.
+        adapt: Adapt a copy of the net to the images, batch by batch and each before it is predicted: ``statistics``,
+            ``entropy`` or ``consistency``. The run folder stays as it is.
         device: ``auto``, ``cpu``, ``cuda``, …
         advance: Called with the number of instances done.
 
@@ -52,7 +56,7 @@ def predict(
         The instances (no keypoints in them) and their predictions, row by row.
 
     Raises:
-        UsageError: An output that cannot be written.
+        UsageError: An output that cannot be written, or a way to adapt that is unknown or finds nothing to adapt.
         DataError: No images, or none that decodes; single ones that do not are logged, and have no prediction.
     """
     if out is not None and Path(out).suffix not in WRITERS:
@@ -60,7 +64,29 @@ def predict(
             f"{out}: cannot write {Path(out).suffix or 'no ending'}; give a name that ends in {' or '.join(WRITERS)}"
         )
     run = run if isinstance(run, Run) else open_run(run)
-    files = find_images(inputs)
+    instances, cut = _instances(run, find_images(inputs), boxes)
+    flip = run.skeleton.flip_index if flip_test else None
+    net, chosen = run.predictor(which), devices.choose(device)
+    stream = None if adapt is None else Stream(net, adapt, run, device=chosen)
+    margin = 0 if stream is None else stream.margin
+    crops = Crops(instances, cut, size=run.config.input_size, margin=margin)
+    if stream is None:
+        found = inference.infer(net, crops, device=chosen, flip_index=flip, advance=advance)
+    else:
+        found = inference.infer(
+            net, crops, device=chosen, batch_size=BATCH, flip_index=flip, see=stream.see, advance=advance
+        )
+        stream.say()
+    if found.failed:
+        names = [instances[row].key for row in found.failed]
+        log.warning("%d images do not decode and have no prediction: %s", len(names), ", ".join(names[:5]))
+    if out is not None:
+        write(Path(out), instances, found.predictions, run.skeleton)
+    return instances, found.predictions
+
+
+def _instances(run: Run, files: list[Path], boxes: str | Path | None) -> tuple[Annotations, CropConfig]:
+    """What is to be predicted and how it is cut; warns where training was cut in another way."""
     cut = run.manifest.get("cut", {}).get("target" if run.config.target else "source")
     if boxes is None:
         known = (
@@ -74,17 +100,7 @@ def predict(
     instances = detections.whole_images(files) if boxes is None else detections.from_coco(Path(boxes), files)
     own = run.config.target or run.config.source
     padding = 1.0 if boxes is None else (own or CropConfig()).padding
-    crops = Crops(instances, CropConfig(boxes="given", padding=padding), size=run.config.input_size)
-    flip = run.skeleton.flip_index if flip_test else None
-    found = inference.infer(
-        run.predictor(which), crops, device=devices.choose(device), flip_index=flip, advance=advance
-    )
-    if found.failed:
-        names = [instances[row].key for row in found.failed]
-        log.warning("%d images do not decode and have no prediction: %s", len(names), ", ".join(names[:5]))
-    if out is not None:
-        write(Path(out), instances, found.predictions, run.skeleton)
-    return instances, found.predictions
+    return instances, CropConfig(boxes="given", padding=padding)
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:

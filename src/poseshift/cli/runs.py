@@ -122,11 +122,19 @@ def predict(
     ] = None,
     checkpoint: Which = "best",
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[statistics|entropy|consistency]",
+            help="Adapt a copy of the net to these images as they come: its BatchNorm statistics; with entropy or "
+            "consistency of two views their scales and shifts too. The run stays as it is.",
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Predict keypoints of images and folders.
 
-    Example: poseshift predict runs/mine/adapt photos --out predictions.csv
+    Example: poseshift predict runs/mine/source photos --adapt statistics --out predictions.csv
     """
     from poseshift.apps.predict import predict as run_predict
     from poseshift.engine.progress import bar
@@ -139,6 +147,7 @@ def predict(
             boxes=boxes,
             which=_which(checkpoint),
             flip_test=flip_test,
+            adapt=adapt,
             device=device,
             advance=advance,
         )

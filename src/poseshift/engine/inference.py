@@ -51,16 +51,19 @@ def infer(
     device: torch.device,
     batch_size: int = 64,
     flip_index: tuple[int, ...] | None = None,
+    see: Callable[[Tensor], None] = lambda crops: None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Inferred:
     """Keypoints of every crop.
 
     Args:
         net: In evaluation mode.
-        crops: Without a margin, at the net's input size.
+        crops: At the net's input size; of a margin it is shown nothing.
         device: Where to compute.
         batch_size: Crops a pass.
         flip_index: Mirrored keypoint of each keypoint, for a flip test.
+        see: Called with each batch just before it is predicted: its crops that decoded, uint8 ``B×3×S×S`` with their
+            margin, on the device; at least one.
         advance: Called with the number of crops done, for a progress bar.
     """
     net = net.to(device).eval()
@@ -69,10 +72,12 @@ def infer(
     for first in range(0, len(crops), batch_size):
         rows = range(first, min(first + batch_size, len(crops)))
         pictures, shown, _ = collate([crops[row] for row in rows])
-        maps = heatmaps_of(net, augment.plain(pictures.to(device), size=crops.size).images, flip_index)
+        pictures, wrong = pictures.to(device), shown != torch.tensor(list(rows))
+        if not wrong.all():
+            see(pictures[~wrong.to(device)])
+        maps = heatmaps_of(net, augment.plain(pictures, size=crops.size).images, flip_index)
         size = (maps.shape[-2], maps.shape[-1])
         points, values = heatmaps.decode(maps, stride=net.stride)
-        wrong = shown != torch.tensor(list(rows))
         points[wrong.to(device)], values[wrong.to(device)] = torch.nan, 0.0
         failed += [row for row, bad in zip(rows, wrong.tolist(), strict=True) if bad]
         keypoints.append(points.cpu().numpy())

@@ -86,7 +86,8 @@ class Journal:
         if not self._steps:
             return
         names = list(self._sums)
-        means = (torch.stack([self._sums[name].cpu() for name in names]) / self._steps).tolist()
+        sums = [self._sums[name].cpu() for name in names]
+        means = (torch.stack(sums) / self._steps).tolist() if sums else []  # a method may have nothing to train
         values = dict(zip(names, means, strict=True))
         line: dict[str, Any] = {
             "step": step,

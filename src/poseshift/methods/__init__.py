@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from poseshift.methods.base import Method
+from poseshift.methods.base import Method, OnTheFly
+from poseshift.methods.bn_adapt import BnAdapt, BnAdaptConfig
 from poseshift.methods.ccssl import Ccssl
 from poseshift.methods.dann import Dann
 from poseshift.methods.maps import Maps
@@ -28,5 +29,17 @@ METHODS: dict[str, type[Method]] = {
     "shot": Shot,
     "maps": Maps,
     "sfdahpe": Sfdahpe,
+    "bn_adapt": BnAdapt,
     "style": Style,
 }
+
+TEST_TIME: dict[str, OnTheFly] = {
+    "statistics": OnTheFly(config=BnAdaptConfig(objective="none"), moves="BatchNorm statistics"),
+    "entropy": OnTheFly(
+        config=BnAdaptConfig(objective="entropy"), moves="BatchNorm statistics, scales and shifts (entropy)"
+    ),
+    "consistency": OnTheFly(
+        config=BnAdaptConfig(objective="consistency"), moves="BatchNorm statistics, scales and shifts (consistency)"
+    ),
+}
+"""Ways to adapt while predicting, by what they are called there."""

@@ -69,6 +69,19 @@ class MethodConfig(BaseModel):
         return self
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnTheFly:
+    """A way to adapt while predicting: ``refresh`` sees each batch of plain images, then its updates are taken.
+
+    Attributes:
+        config: Of the method; it needs the target alone.
+        moves: What is adapted, in words.
+    """
+
+    config: MethodConfig
+    moves: str
+
+
 @dataclass(frozen=True)
 class Term:
     """One summand of a loss: a raw scalar and its weight."""
@@ -174,7 +187,10 @@ class Method(nn.Module, ABC):
         return dict.fromkeys(self.parts(), default)
 
     def refresh(self, targets: Iterator[TargetBatch]) -> None:
-        """A pass over all target images before the first step and, with ``refresh_every`` > 0, every so many steps."""
+        """A pass over all target images before the first step and, with ``refresh_every`` > 0, every so many steps.
+
+        In a stream of images to predict it sees each batch once, just before that is predicted (:class:`OnTheFly`).
+        """
         del targets
 
     def after_step(self, progress: float) -> None:
