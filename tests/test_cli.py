@@ -195,7 +195,7 @@ def test_comparisons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         "s",
     )
     assert tiny.call(monkeypatch, *words, "--quiet") == 0
-    assert "last-consistency_weight=2.0" in capsys.readouterr().out
+    assert "consistency_weight=2.0  " in capsys.readouterr().out
     assert (tmp_path / "s/figure.svg").is_file()
 
 

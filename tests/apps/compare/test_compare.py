@@ -8,7 +8,7 @@ import pytest
 from tests import tiny
 from tests.apps.compare.conftest import Made, state
 
-from poseshift.apps.compare import compare, complaint, summary, tasks
+from poseshift.apps.compare import compare, complaint, findings, summary, tasks
 from poseshift.engine.evaluate import evaluate
 from poseshift.engine.run import open_run
 from poseshift.errors import DataError, Interrupted, TrainingError, UsageError
@@ -235,6 +235,15 @@ def test_test_data_that_is_not_there_fails_before_anything_is_trained(recipe: Wr
     with pytest.raises(DataError, match="nowhere"):
         compare(file, tmp_path / "out", methods=["source"], quiet=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_test_data_that_changed_is_refused(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = findings.scoring.instances_of
+    monkeypatch.setattr(findings.scoring, "instances_of", lambda *given: real(*given).select(range(5)))
+    with pytest.raises(
+        DataError, match="source: scored on 12 instances of split test, which now has 5; restore the te"
+    ):
+        findings.gather(made.out, made.found.contents, name="tiny", command="")
 
 
 def test_a_process_that_dies_is_said(made: Made) -> None:

@@ -1,3 +1,5 @@
+import copy
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,28 @@ def test_a_failure_takes_down_what_starts_from_it_and_nothing_else() -> None:
 
 def test_nothing_to_do() -> None:
     assert list(tasks.perform_all([], jobs=3)) == []
+
+
+def test_a_stop_passes_from_process_to_process() -> None:
+    """As pickle and copy take it apart and put it together."""
+    found = copy.copy(Interrupted(15, "saved at step 3"))
+    assert (type(found), found.exit_code, str(found)) == (Interrupted, 143, "saved at step 3")
+
+
+def test_a_failure_holds_nothing_of_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the memory of a run that ran out of it would never be free again."""
+    alive: list[weakref.ref[Any]] = []
+
+    class Large:
+        pass
+
+    def train(*arguments: Any, **options: Any) -> Any:
+        large = Large()
+        alive.append(weakref.ref(large))
+        raise DataError(f"out of memory with {type(large).__name__}")
+
+    monkeypatch.setattr(tasks, "train", train)
+    recipe = Recipe(common={}, stages={"one": {"method": {"name": "source_only"}}})
+    (done,) = tasks.perform_all([Task(recipe=recipe, seed=0, stage="one", folder=Path("nowhere"), test=None)], jobs=1)
+    assert str(done.failure) == "out of memory with Large"
+    assert alive[0]() is None

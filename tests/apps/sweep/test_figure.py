@@ -7,7 +7,7 @@ from tests.apps.sweep.conftest import Made
 from poseshift.apps.compare.findings import Comparison, Line
 from poseshift.apps.compare.statistics import Estimate
 from poseshift.apps.sweep import figure
-from poseshift.apps.sweep.axes import Axis
+from poseshift.apps.sweep.axes import Axis, Range
 
 
 def comparison(made: Made, settings: list[dict[str, Any]], means: list[float]) -> Comparison:
@@ -60,6 +60,9 @@ def test_settings_of_a_search_are_points(made: Made) -> None:
         assert not curve.joined
         assert len(curve.points) == 9
     assert figure.svg(found, [Axis(key="x"), Axis(key="y")])
+    few = comparison(made, [{"x": 0.1}, {"x": 0.2}], [1.0, 2.0])
+    (panel,) = figure.panels(few, [Axis(key="x", span=Range(low=0.01, high=1.0))])
+    assert not panel.curves[0].joined
 
 
 @pytest.mark.parametrize(

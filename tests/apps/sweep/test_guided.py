@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests import tiny
 
+from poseshift.apps import sweep as sweeps
 from poseshift.apps.compare import tasks
 from poseshift.apps.sweep import Range, guided, sweep
 from poseshift.apps.sweep.axes import Axis
@@ -139,6 +140,23 @@ def test_a_search_needs_no_labels(recipe: Callable[..., Path], tmp_path: Path) -
     assert found.best is not None
     assert found.best.values["method.occlusion"] in (True, False)
     assert not list((tmp_path / "out").rglob("study.json"))
+
+
+def test_a_setting_that_is_tried_twice_is_one_row(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    grid = {"method.occlusion": [True]}
+    found = sweep(recipe(), tmp_path / "out", grid=grid, guided=3, jobs=1, quiet=True)
+    assert len(found.trials) == 3
+    assert len({one.score for one in found.trials}) == 1
+    assert found.comparison is not None
+    assert len(found.comparison.rows) == 1
+
+
+def test_a_study_is_the_same_wherever_the_data_lies() -> None:
+    one = {"target": {"data": "lsp:/here/data/lsp"}, "model": {"weights": "w/a.safetensors"}, "rates": [0.1, "a:b"]}
+    other = {"target": {"data": "lsp:elsewhere/lsp/"}, "model": {"weights": "/x/a.safetensors"}, "rates": [0.1, "a:b"]}
+    assert sweeps._portable(one) == sweeps._portable(other)
+    assert sweeps._portable({**other, "target": {"data": "lsp:elsewhere/lspet"}}) != sweeps._portable(one)
+    assert sweeps._portable(tiny.SOURCE) == tiny.SOURCE
 
 
 def test_it_is_found_through_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from poseshift.apps.compare.scoring import Scored
 from poseshift.apps.compare.statistics import Difference, Estimate, differences, estimate
 from poseshift.engine.parents import LABELS
 from poseshift.engine.run import Run, open_run
+from poseshift.errors import DataError
 from poseshift.metrics import Hits
 from poseshift.types import Annotations
 
@@ -190,6 +191,7 @@ def _tables(out: Path, contents: Contents, rows: Sequence[Row], runs: Mapping[st
     tables = []
     for split in scoring.splits_of(contents.plan.test):
         annotations = scoring.instances_of(run, contents.plan.test, split)
+        _refuse_changed(out, filled, split, len(annotations))
         tables.append(_table(filled, contents.plan.baseline, split, "", annotations))
         names = sorted(set(annotations.categories.tolist()))
         if len(names) > 1:
@@ -221,6 +223,16 @@ def _table(rows: Sequence[Row], baseline: str, split: str, category: str, annota
         )
     groups = tuple(lines[0].groups)
     return Table(split=split, category=category, groups=groups, instances=len(chosen), lines=tuple(lines))
+
+
+def _refuse_changed(out: Path, rows: Sequence[Row], split: str, count: int) -> None:
+    for row in rows:
+        for seed, one in row.scored.items():
+            if (before := len(one.hits[split].right)) != count:
+                raise DataError(
+                    f"{folder.runs_of(out, seed) / row.name}: scored on {before} instances of split {split}, which now "
+                    f"has {count}; restore the test data, or remove evaluation/{scoring.KEPT}.json there"
+                )
 
 
 def _part(hits: Hits, mask: metrics.BoolArray) -> Hits:

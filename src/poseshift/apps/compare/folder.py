@@ -129,7 +129,10 @@ def write_plan(out: Path, contents: Contents) -> None:
 def failures(out: Path) -> dict[str, dict[str, str]]:
     """Why a stage has no score, by stage and seed (as text)."""
     file = out / FAILURES
-    found: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        found: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise DataError(f"{file}: not JSON ({error}); remove it, it holds no more than reasons") from error
     return found
 
 

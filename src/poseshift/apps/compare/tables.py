@@ -12,6 +12,8 @@ from poseshift.apps.compare.statistics import Difference, Estimate
 
 NAMES = {"compare": "method", "ablate": "levels", "sweep": "setting"}
 ORACLE = "uses target labels"
+SHORT = 20
+"""Characters of a name in the head of a column."""
 NOTE = (
     "PCK@0.05 (%) over visible keypoints, mean ± standard error over seeds. Differences are paired on images and "
     "seeds, with 95 % bootstrap intervals over both; each stands alone, uncorrected for the number of rows. Target "
@@ -80,7 +82,7 @@ def title(found: Comparison, table: Table) -> str:
 
 def _scores(found: Comparison, table: Table) -> tuple[list[str], list[list[str]]]:
     """Head and rows of one table."""
-    against = f"− {found.baseline}"
+    against = f"− {short_baseline(found)}"
     head = [
         NAMES[found.contents.plan.kind],
         *found.marks,
@@ -105,6 +107,11 @@ def _scores(found: Comparison, table: Table) -> tuple[list[str], list[list[str]]
             ]
         )
     return head, rows
+
+
+def short_baseline(found: Comparison) -> str:
+    """Its name where that fits the head of a column."""
+    return found.baseline if len(found.baseline) <= SHORT else "baseline"
 
 
 def _compared(difference: Difference | None) -> tuple[str, str, str]:

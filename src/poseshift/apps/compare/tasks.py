@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -141,6 +142,7 @@ def _at_once(store: CropStore) -> Callable[[Task], Future[Done]]:
         try:
             future.set_result(perform(task, store))
         except Exception as error:  # noqa: BLE001 - as in a process of a pool: whoever reads the future decides
+            traceback.clear_frames(error.__traceback__)  # else the failed run's tensors live as long as its reason
             future.set_exception(error)
         return future
 

@@ -79,18 +79,16 @@ class _Sweep:
     quiet: bool
     say: Say
 
-    def plan(self, settings: Sequence[Mapping[str, Any]], scores: Mapping[str, float | None] | None = None) -> Plan:
-        """Stages and rows of settings; ``scores`` without labels stand beside them."""
-        stages = {
-            axes_of.name_of(self.stage, values): planning.varied(self.recipe, self.stage, axes_of.tree(values))
-            for values in settings
-        }
+    def plan(self, settings: Sequence[Mapping[str, Any]], scores: Mapping[str, float] | None = None) -> Plan:
+        """Stages and rows of settings, each once; ``scores`` without labels stand beside them."""
+        named = {axes_of.name_of(values): values for values in settings}
+        stages = {name: planning.varied(self.recipe, self.stage, axes_of.tree(v)) for name, v in named.items()}
         rows: dict[str, dict[str, Any]] = {}
-        for name, values in zip(stages, settings, strict=True):
+        for name, values in named.items():
             rows[name] = {axis.name: axes_of.mark(values[axis.key]) for axis in self.axes}
-            if scores is not None and (score := scores[name]) is not None:
-                rows[name][guided.GUIDE] = f"{score:.1f}"
-        own = axes_of.name_of(self.stage, self.own())
+            if scores is not None:
+                rows[name][guided.GUIDE] = f"{scores[name]:.1f}"
+        own = axes_of.name_of(self.own())
         return Plan(
             kind="sweep",
             recipe=replace(self.recipe, stages={**self.recipe.stages, **stages}).only(stages),
@@ -215,20 +213,6 @@ def _searched(asked: _Sweep, trials: int, storage: str | None) -> Swept:
     middle = {axis.key: axis.values[0] if axis.span is None else axis.span.low for axis in asked.axes}
     checked = asked.plan([middle])
     prepare(checked, asked.out, baseline=None, jobs=asked.jobs)
-    scores: dict[str, float | None] = {}
-
-    def train(settings: Sequence[Mapping[str, Any]]) -> list[float | None]:
-        plan = asked.plan(settings)
-        contents = folder.joined(asked.out, plan, baseline=None)
-        folder.write_plan(asked.out, contents)
-        tasks = todo(asked.out, contents, plan, command=asked.command, quiet=asked.quiet or asked.jobs > 1, score=False)
-        work(tasks, asked.out, jobs=asked.jobs, say=asked.say)
-        found = [_label_free(asked, contents, name) for name in plan.rows]
-        for name, score in zip(plan.rows, found, strict=True):
-            scores[name] = score
-            asked.say(f"{name}: {guided.GUIDE} {'none' if score is None else f'{score:.1f}'}")
-        return found
-
     with folder.alone(asked.out):
         empty = replace(checked, recipe=asked.recipe.only([asked.stage]), rows={}, baseline="")
         folder.write_plan(asked.out, folder.joined(asked.out, empty, baseline=None))
@@ -239,20 +223,29 @@ def _searched(asked: _Sweep, trials: int, storage: str | None) -> Swept:
             trials=trials,
             batch=max(1, asked.jobs // len(asked.seeds)),
             storage=storage,
-            train=train,
+            train=lambda settings: _trained(asked, settings),
         )
         checkpoint.write_text(asked.out / "trials.csv", _listed(asked.axes, found))
-        here = [one for one in found if one.here and one.state == "complete"]
+        here = [one for one in found if one.here and one.score is not None]
         if "test" not in asked.recipe.study or not here:
             return Swept(comparison=None, trials=tuple(found))
-        plan = asked.plan(
-            [one.values for one in here],
-            {axes_of.name_of(asked.stage, one.values): one.score for one in here},
-        )
-        best = max(here, key=_score)
-        chosen = axes_of.name_of(asked.stage, best.values)
+        plan = asked.plan([one.values for one in here], {axes_of.name_of(one.values): _score(one) for one in here})
+        chosen = axes_of.name_of(max(here, key=_score).values)
         contents = prepare(plan, asked.out, baseline=chosen, jobs=asked.jobs)
         return Swept(comparison=_finished(asked, contents, plan), trials=tuple(found))
+
+
+def _trained(asked: _Sweep, settings: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Trains settings; returns their scores without labels."""
+    plan = asked.plan(settings)
+    contents = folder.joined(asked.out, plan, baseline=None)
+    folder.write_plan(asked.out, contents)
+    tasks = todo(asked.out, contents, plan, command=asked.command, quiet=asked.quiet or asked.jobs > 1, score=False)
+    work(tasks, asked.out, jobs=asked.jobs, say=asked.say)
+    found = {name: _label_free(asked, contents, name) for name in plan.rows}
+    for name, score in found.items():
+        asked.say(f"{name}: {guided.GUIDE} {'none' if score is None else f'{score:.1f}'}")
+    return [found[axes_of.name_of(values)] for values in settings]
 
 
 def _label_free(asked: _Sweep, contents: folder.Contents, name: str) -> float | None:
@@ -264,11 +257,24 @@ def _label_free(asked: _Sweep, contents: folder.Contents, name: str) -> float | 
 
 
 def _study_name(asked: _Sweep) -> str:
-    """Processes of the same recipe, keys, values and seeds share a study; others never do."""
+    """Processes of the same recipe, keys, values and seeds share a study, wherever their data lies; others never do."""
     settings = planning.settings_of(asked.recipe.only([asked.stage]))
-    told = [one.model_dump_json(exclude={"device", "workers", "cache_mib"}) for one in settings.values()]
+    machine = {"device", "workers", "cache_mib"}
+    told = [_portable(one.model_dump(mode="json", exclude=machine)) for one in settings.values()]
     digest = hashlib.sha256(f"{told} {asked.axes} {sorted(asked.seeds)}".encode()).hexdigest()
     return f"{asked.name}-{asked.stage}-{digest[:12]}"
+
+
+def _portable(tree: Any) -> Any:
+    """Paths by their last part: what differs between machines that have the same data."""
+    if isinstance(tree, Mapping):
+        return {key: _portable(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_portable(value) for value in tree]
+    if isinstance(tree, str) and "/" in tree:
+        kind, _, path = tree.rpartition(":")
+        return f"{kind}:{path.rstrip('/').rpartition('/')[2]}"
+    return tree
 
 
 def _listed(axes: Sequence[Axis], trials: Sequence[guided.Trial]) -> str:

@@ -188,13 +188,13 @@ def one_at_a_time(axes: Sequence[Axis], own: Mapping[str, Any]) -> Iterator[dict
                 yield changed
 
 
-def name_of(stage: str, values: Mapping[str, Any]) -> str:
+def name_of(values: Mapping[str, Any]) -> str:
     """A folder name for one setting; equal for equal settings only."""
     whole = ",".join(f"{key.removeprefix('method.')}={mark(value)}" for key, value in values.items())
     text = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", whole)
-    if text != whole or len(text) > LONGEST - len(stage):
-        text = f"{text[: LONGEST - len(stage) - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-    return f"{stage}-{text}"
+    if text != whole or len(text) > LONGEST:
+        text = f"{text[: LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return text
 
 
 def mark(value: Any) -> str | float:

@@ -46,17 +46,17 @@ def panels(found: Comparison, axes: Sequence[Axis]) -> list[Panel]:
     if not found.tables:
         return []
     table = found.tables[0]
-    keys = [axis.name for axis in axes]
-    made = [_panel(table, name, [key for key in keys if key != name]) for name in keys]
+    made = [_panel(table, axis, [other.name for other in axes if other is not axis]) for axis in axes]
     return [panel for panel in made if len(panel.values) > 1]
 
 
-def _panel(table: Table, name: str, others: Sequence[str]) -> Panel:
-    groups: dict[str, list[Line]] = {}
+def _panel(table: Table, axis: Axis, others: Sequence[str]) -> Panel:
+    name, groups = axis.name, dict[str, list[Line]]()
     for line in table.lines:
         label = ", ".join(f"{key} {line.row.marks[key]}" for key in others)
         groups.setdefault(label, []).append(line)
-    kept = {label: lines for label, lines in groups.items() if len(lines) > 1}
+    # Draws from a range stand nowhere still while others move.
+    kept = {label: lines for label, lines in groups.items() if len(lines) > 1 and axis.span is None}
     note = ""
     if not kept:
         note, curves = "each point is a setting of its own", [_curve("", table.lines, name, joined=False)]
