@@ -16,130 +16,22 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from study_tables import LABEL_FREE, across_seeds, compare, markdown, summarise
 
 from poseshift.apps import recipes
+from poseshift.apps.compare import scoring
+from poseshift.apps.compare.scoring import Scored, splits_of
+from poseshift.apps.compare.tasks import Key, Task, perform_all
 from poseshift.apps.recipes import Recipe
-from poseshift.config import PARENTS
-from poseshift.data import sources
-from poseshift.data.crops import CropConfig, Crops
-from poseshift.engine import checkpoint, devices, evaluate, inference, setup
-from poseshift.engine.parents import LABELS
 from poseshift.engine.run import Run, open_run
-from poseshift.engine.train import train
-from poseshift.metrics import Hits
-from poseshift.types import Annotations
 
 HERE = Path(__file__).parent
 PROCEDURAL = ("figures", "quadrupeds")
-
-STORE: setup.CropStore = {}
-"""Decoded crops in shared memory, the same for all processes of a study."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One stage of one seed: train it, then score it."""
-
-    recipe: str
-    overrides: tuple[str, ...]
-    seed: int
-    stage: str
-    folder: str
-    test: dict[str, Any]
-
-    def loaded(self) -> Recipe:
-        """The recipe with this seed."""
-        return recipes.load(Path(self.recipe)).overridden([*self.overrides, f"common.seed={self.seed}"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """What the test says of one stage, by split; nothing for a stage without a pose net.
-
-    It is kept in the run folder, so labels are looked at once.
-    """
-
-    hits: dict[str, Hits]
-    tables: dict[str, dict[str, Any]]
-    step: int
-    oracle: bool
-    device: str
-    curve: list[float]
-
-    def save(self, folder: Path, test: dict[str, Any]) -> None:
-        """Writes ``study.json`` and ``study.npz``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        columns = {f"{s}/{c}": getattr(h, c) for s, h in self.hits.items() for c in ("right", "counted")}
-        np.savez_compressed(folder / "study.npz", **columns)
-        rest = {"test": test, "tables": self.tables, "step": self.step, "oracle": self.oracle}
-        rest |= {"device": self.device, "curve": self.curve}
-        checkpoint.write_text(folder / "study.json", json.dumps(rest) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path, test: dict[str, Any]) -> Scored | None:
-        """What :meth:`save` kept, if it was of the same test."""
-        if not (folder / "study.json").is_file():
-            return None
-        rest = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-        if rest.pop("test") != test:
-            return None
-        with np.load(folder / "study.npz") as columns:
-            hits = {
-                split: Hits(right=columns[f"{split}/right"], counted=columns[f"{split}/counted"])
-                for split in rest["tables"]
-            }
-        return cls(hits=hits, **rest)
-
-
-def take(store: setup.CropStore, threads: int) -> None:
-    """Readies a process."""
-    STORE.update(store)
-    torch.set_num_threads(threads)
-
-
-def perform(task: Task) -> Scored:
-    """Trains and scores, unless that was done."""
-    began, folder = time.perf_counter(), Path(task.folder)
-    kept = folder / task.stage / "evaluation"
-    if (known := Scored.load(kept, task.test)) is not None:
-        return known
-    command = f"benchmarks/study.py {Path(task.recipe).name}"
-    run = train(task.loaded().stage(task.stage, folder), folder / task.stage, command=command, quiet=True, store=STORE)
-    seconds = time.perf_counter() - began
-    hits: dict[str, Hits] = {}
-    tables: dict[str, dict[str, Any]] = {}
-    if run.makes_pose_net:
-        for split in splits_of(task.test):
-            hits[split], tables[split] = score(run, task.test, split)
-    found = {split: table["visible"]["pck@0.05"] for split, table in tables.items()}
-    print(f"seed {task.seed}: {task.stage}: {found}, {seconds:.0f} s", flush=True)
-    scored = Scored(
-        hits=hits,
-        tables=tables,
-        step=run.checkpoint(task.test.get("checkpoint", "best")).step,
-        oracle=str(run.manifest[LABELS]).startswith("yes"),
-        device=str(run.manifest["device"]),
-        curve=curve(run),
-    )
-    scored.save(kept, task.test)
-    return scored
-
-
-def curve(run: Run) -> list[float]:
-    """Mean supervised loss in each tenth of a run."""
-    values = [line["terms"]["supervised"]["value"] for line in run.metrics() if "supervised" in line.get("terms", {})]
-    return [float(np.mean(part)) for part in np.array_split(values, 10)] if len(values) >= 10 else []
 
 
 def label_free(run: Run, step: int) -> dict[str, float]:
@@ -148,70 +40,18 @@ def label_free(run: Run, step: int) -> dict[str, float]:
     return {name: logged[-1][name] for name in LABEL_FREE if name in logged[-1]} if logged else {}
 
 
-def perform_all(tasks: list[Task], *, jobs: int) -> dict[tuple[str, int], Scored]:
-    """All tasks, each after its parents."""
-    if jobs == 1:
-        return {(task.stage, task.seed): perform(task) for task in tasks}
-    one = tasks[0].loaded()
-    for stage in one.stages:  # makes the shared caches, which the processes then fill
-        config = one.stage(stage, Path(tasks[0].folder)).model_copy(update=dict.fromkeys(PARENTS))
-        setup.data_of(config, STORE)
-    for split in splits_of(tasks[0].test):
-        crops_of(sources.read(tasks[0].test["data"], split=split), tasks[0].test, config.input_size, split)
-    context = torch.multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=take, initargs=(STORE, 1)) as pool:
-        return dict(_in_order(pool, tasks))
-
-
-def _in_order(pool: ProcessPoolExecutor, tasks: list[Task]) -> Iterator[tuple[tuple[str, int], Scored]]:
-    """Hands in every task once its parents are done."""
-    waiting = {(task.stage, task.seed): task for task in tasks}
-    # A parent that is not among the tasks was trained before; training says so if it was not.
-    needed = {key: {(parent, task.seed) for parent in parents(task)} & set(waiting) for key, task in waiting.items()}
-    running: dict[Future[Scored], tuple[str, int]] = {}
-    done: set[tuple[str, int]] = set()
-    while waiting or running:
-        ready = [key for key in waiting if done.issuperset(needed[key])]
-        for key in reversed(ready):  # the last stages are the longest and the ones that matter
-            running[pool.submit(perform, waiting.pop(key))] = key
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            key = running.pop(future)
-            done.add(key)
-            yield key, future.result()
-
-
-def parents(task: Task) -> list[str]:
-    """The earlier stages that a task starts from."""
-    recipe = task.loaded()
-    stage = recipe.stages[task.stage]
-    return [str(stage[role]) for role in PARENTS if stage.get(role) in recipe.stages]
-
-
-def splits_of(test: dict[str, Any]) -> list[str]:
-    """Splits to score."""
-    return list(test.get("splits", ["test"]))
-
-
-def crops_of(annotations: Annotations, test: dict[str, Any], size: int, split: str) -> Crops:
-    """The test's crops, decoded once for all processes."""
-    annotations = annotations.select(range(0, len(annotations), test.get("every", 1)))
-    crop = CropConfig(boxes=test.get("boxes", "given"), padding=test.get("padding", 1.25))
-    crops = Crops(annotations, crop, size=size, cache_bytes=2**31)
-    crops.share(STORE, f"test {json.dumps(test)} {split} {size}")
-    return crops
-
-
-def score(run: Run, test: dict[str, Any], split: str) -> tuple[Hits, dict[str, Any]]:
-    """Hits on the visible keypoints of a split, and the tables."""
-    annotations = evaluate.labelled(run, test["data"], split)
-    crops = crops_of(annotations, test, run.config.input_size, split)
-    net = run.predictor(test.get("checkpoint", "best"))
-    found = inference.infer(net, crops, device=devices.choose("auto"))
-    hits = evaluate.hits_of(crops, found, stride=net.stride, protocol="exact", occluded=False)
-    tables = evaluate.score(crops, found, stride=net.stride, protocol="exact")
-    reference = evaluate.score(crops, found, stride=net.stride, protocol="reference")
-    tables["reference"] = reference["visible"]["pck@0.05"]
-    return hits, tables
+def train_and_score(tasks: list[Task], *, jobs: int) -> dict[Key, Scored]:
+    """Scores of every task; the first failure ends the study."""
+    found: dict[Key, Scored] = {}
+    for done in perform_all(tasks, jobs=jobs):
+        if done.failure is not None:
+            raise done.failure
+        assert done.scored is not None
+        found[done.task.key] = done.scored
+        if done.seconds:
+            pck = {split: table["visible"]["pck@0.05"] for split, table in done.scored.tables.items()}
+            print(f"seed {done.task.seed}: {done.task.stage}: {pck}, {done.seconds:.0f} s", flush=True)
+    return found
 
 
 def commit() -> str:
@@ -240,8 +80,7 @@ def tabulate(
         stage: summarise([one.tables[split] for one in rows], [one.step for one in rows])
         for stage, rows in by_stage.items()
     }
-    annotations = evaluate.labelled(run, test["data"], split)
-    annotations = annotations.select(range(0, len(annotations), test.get("every", 1)))
+    annotations = scoring.instances_of(run, test, split)
     return {"stages": rows, "differences": compare(hits, annotations, pairs)}
 
 
@@ -277,12 +116,12 @@ def main() -> None:
     stages = options.stages.split(",") if options.stages else list(recipe.stages)
     tasks = [
         Task(
-            recipe=str(options.recipe), overrides=tuple(options.overrides), seed=seed, stage=stage,
-            folder=str(options.work / name / f"seed-{seed}"), test=test,
+            recipe=recipe, seed=seed, stage=stage, folder=options.work / name / f"seed-{seed}", test=test,
+            command=f"benchmarks/study.py {options.recipe.name}",
         )
         for stage in stages for seed in seeds_of(recipe, stage, seeds)
     ]  # fmt: skip
-    found = perform_all(tasks, jobs=options.jobs)
+    found = train_and_score(tasks, jobs=options.jobs)
     by_stage = {
         stage: [found[stage, seed] for seed in seeds_of(recipe, stage, seeds)]
         for stage in recipe.stages
@@ -292,7 +131,7 @@ def main() -> None:
         return  # a style net alone: nothing to score
     note_in_ledger(test, name, list(by_stage), revision)
     data, first = test["data"].partition(":")[0], next(iter(by_stage))
-    run = open_run(Path(tasks[0].folder) / first)
+    run = open_run(tasks[0].folder / first)
     pairs = [pair for pair in recipe.study.get("pairs", []) if set(pair) <= set(by_stage)]
     oracles = [stage for stage, rows in by_stage.items() if rows[0].oracle]
     unlabelled = {

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift import metrics
+from poseshift.apps.compare import statistics
 from poseshift.engine.select import LabelFree
 from poseshift.metrics import Hits
 from poseshift.types import Annotations
@@ -63,7 +64,8 @@ def summarise(tables: list[dict[str, Any]], steps: list[int]) -> dict[str, Any]:
 
 def standard_error(values: npt.NDArray[np.float64]) -> float | None:
     """Of the mean, to two digits; None for one value."""
-    return round(float(values.std(ddof=1) / np.sqrt(len(values))), 2) if len(values) > 1 else None
+    found = statistics.standard_error(values)
+    return None if found is None else round(found, 2)
 
 
 def across_seeds(rows: list[dict[str, float]]) -> dict[str, dict[str, Any]]:

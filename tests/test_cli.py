@@ -11,7 +11,10 @@ from poseshift.engine.run import Run, open_run
 from poseshift.errors import DataError, Interrupted, TrainingError
 from poseshift.version import __version__
 
-COMMANDS = ("adapt", "train", "evaluate", "predict", "report", "check", "doctor", "convert", "pack", "demo", "info")
+COMMANDS = (
+    *("adapt", "train", "evaluate", "predict", "report", "compare", "ablate", "sweep"),
+    *("check", "doctor", "convert", "pack", "demo", "info"),
+)
 
 HELP = """
 import io, re, sys
@@ -145,6 +148,55 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         assert text in capsys.readouterr().err
     assert tiny.call(monkeypatch, *words, "--checkpoint", "77") == 3
     assert "no such checkpoint; this run has steps [2]" in capsys.readouterr().err
+
+
+def test_comparisons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is written and printed; bad input is one line, exit 2, and starts nothing."""
+    monkeypatch.chdir(tmp_path)
+    stages = {"source": {"method": {"name": "source_only"}}, "last": {"method": {"name": "multilevel", "levels": []}}}
+    raw = {"common": {**tiny.COMMON, "steps": 1}, "stages": stages}
+    Path("r.yaml").write_text(
+        yaml.safe_dump({**raw, "study": {"test": {"data": tiny.TARGET, "boxes": "whole"}}}, sort_keys=False)
+    )
+    for words, text in (
+        (
+            ("compare", "r.yaml", "--methods", "sauce", "--out", "o"),
+            "did you mean 'source'? stages of this recipe: source",
+        ),
+        (
+            ("compare", "r.yaml", "--methods", "source", "--seeds", "0,x", "--out", "o"),
+            "--seeds: 'x' is no whole number",
+        ),
+        (("compare", "r.yaml", "--methods", ",", "--out", "o"), "--methods: the list is empty"),
+        (("ablate", "r.yaml", "--seeds", "", "--out", "o"), "--seeds: the list is empty"),
+        (("sweep", "r.yaml", "--out", "o"), "--set: nothing to sweep"),
+        (("sweep", "r.yaml", "--set", "method.domain_weight=-1", "--out", "o"), "found -1"),
+        (("sweep", "r.yaml", "--set", "stages.last.steps=0", "--set", "steps=1", "--out", "o"), "steps"),
+    ):
+        assert tiny.call(monkeypatch, *words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert text in line
+        assert not Path("o").exists()
+    assert tiny.call(monkeypatch, "compare", "r.yaml", "--methods", "source", "--out", "o", "--quiet") == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-2:] == ["tables: o/table.md, table.tex, table.csv", "report: o/report.html"]
+    assert "[1/1] seed 0: source: PCK@0.05 test " in shown.err
+    assert open_run("o/runs/seed-0/source").manifest["command"] == (
+        "poseshift compare r.yaml --methods source --out o --quiet"
+    )
+    words = (
+        "sweep",
+        "r.yaml",
+        "--set",
+        "method.consistency_weight=1,2",
+        "--set",
+        "stages.source.steps=1",
+        "--out",
+        "s",
+    )
+    assert tiny.call(monkeypatch, *words, "--quiet") == 0
+    assert "consistency_weight=2.0  " in capsys.readouterr().out
+    assert (tmp_path / "s/figure.svg").is_file()
 
 
 def test_predict(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

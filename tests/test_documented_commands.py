@@ -72,7 +72,14 @@ FEW_STEPS = (
     *("--set", "common.source.data=figures:source,side=64,count=8", "--set", "common.source.boxes=whole"),
     *("--set", "common.batch_size=4", "--set", "common.agreement_images=4"),
 )
+SMALL_STUDY = (
+    *("--set", "common.target.data=figures:middle,side=64,count=8"),
+    *("--set", "study.test.data=figures:middle,side=64,count=8"),
+    *("--set", "common.save_every=1", "--set", "common.norms_every=0"),
+    *(word for stage in FIGURES_STAGES for word in ("--set", f"stages.{stage}.steps=1")),
+)
 RECIPE = "recipes/daml/{}.yaml"
+PAIR = RECIPE.format("figures-middle")
 EXECUTED: dict[str, Miniature] = {
     "poseshift adapt --source coco:rendered/train.json --target images:photos --out runs/mine": Miniature(
         add=(*ADAPT_SMALL, "--set", "stages.adapt.steps=2"),
@@ -138,6 +145,26 @@ EXECUTED: dict[str, Miniature] = {
         ),
         creates=("runs/figures-middle/multilevel/manifest.json",),
     ),
+    **{
+        f"poseshift {text}": Miniature(
+            replace={PAIR: str(ROOT / PAIR), "0,1,2": "0", "0,1": "0"}
+            | {word: word.replace(",0.1,1", "").replace(",0.15,0.5", "") for word in text.split() if "_weight=" in word}
+            | {"20": "2"},
+            add=(*FEW_STEPS, *SMALL_STUDY, "--quiet"),
+            creates=tuple(
+                f"{text.split()[-1]}/{file}" for file in ("table.md", "table.tex", "table.csv", "report.html")
+            ),
+        )
+        for text in (
+            f"compare {PAIR} --methods source,dann,shot,multilevel --seeds 0,1,2 --out runs/compared",
+            f"ablate {PAIR} --seeds 0,1,2 --out runs/ablation",
+            f"sweep {PAIR} --set method.domain_weight=0.001,0.01,0.1,1"
+            " --set method.certainty_weight=0.05,0.15,0.5 --seeds 0,1 --out runs/swept",
+            f"sweep {PAIR} --set method.domain_weight=0.001..1 --guided 20 --out runs/searched",
+            f"sweep {PAIR} --set method.domain_weight=0.001..1 --guided 20"
+            " --storage sqlite:///search.db --out runs/searched-here",
+        )
+    },
     **{
         f"poseshift adapt --recipe recipes/daml/{name}.yaml --target {data} --out runs/{name}"
         " --set common.model.weights=DATA/weights/mobilenetv2_100.imagenet.fp16.safetensors": Miniature(

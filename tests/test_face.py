@@ -7,7 +7,20 @@ from tests import tiny
 
 import poseshift
 
-NAMES = {"adapt", "train", "evaluate", "predict", "report", "open_run", "Run", "RunConfig", "PoseshiftError"}
+NAMES = {
+    "ablate",
+    "adapt",
+    "compare",
+    "sweep",
+    "train",
+    "evaluate",
+    "predict",
+    "report",
+    "open_run",
+    "Run",
+    "RunConfig",
+    "PoseshiftError",
+}
 TYPES = {"Skeleton", "Record", "Annotations", "Predictions", "View", "SourceBatch", "TargetBatch", "Batch"}
 
 
@@ -45,7 +58,7 @@ def test_every_public_name_is_documented_and_typed(name: str) -> None:
 
 def test_options_are_named() -> None:
     """More than the things themselves is never given by position."""
-    for name in ("adapt", "train", "evaluate", "predict", "report"):
+    for name in ("ablate", "adapt", "compare", "sweep", "train", "evaluate", "predict", "report"):
         parameters = inspect.signature(getattr(poseshift, name)).parameters.values()
         assert sum(one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for one in parameters) == 2, name
 

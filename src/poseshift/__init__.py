@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 from poseshift.version import __version__
 
 if TYPE_CHECKING:
+    from poseshift.apps.ablate import ablate as ablate
     from poseshift.apps.adapt import adapt as adapt
+    from poseshift.apps.compare import compare as compare
     from poseshift.apps.predict import predict as predict
     from poseshift.apps.report import report as report
+    from poseshift.apps.sweep import sweep as sweep
     from poseshift.batches import Batch as Batch
     from poseshift.batches import SourceBatch as SourceBatch
     from poseshift.batches import TargetBatch as TargetBatch
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 _FACE = {
     "adapt": "poseshift.apps.adapt",
+    "ablate": "poseshift.apps.ablate",
+    "compare": "poseshift.apps.compare",
+    "sweep": "poseshift.apps.sweep",
     "predict": "poseshift.apps.predict",
     "report": "poseshift.apps.report",
     "train": "poseshift.engine.train",

@@ -57,3 +57,7 @@ class Interrupted(PoseshiftError):
     def __init__(self, signal: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int, str]]:
+        """So that one process can hand it to another."""
+        return type(self), (self.exit_code - 128, str(self))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -116,26 +115,6 @@ def test_scores_without_labels_that_some_stages_lack() -> None:
     lines = tables.unlabelled({"source": one, "multilevel": two})
     assert lines[-3:] == ["| source | 70.0 | – | – | – |", "| multilevel | 61.0 | 1.0 | 23.0 | 3.0 |", ""]
     assert tables.unlabelled({}) == []
-
-
-@pytest.mark.timeout(30)
-@pytest.mark.parametrize("stages", [["source", "multilevel"], ["multilevel"]])
-def test_a_stage_waits_for_its_parents_among_the_tasks(
-    stages: list[str], recipe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = script("study")
-    began: list[tuple[str, int]] = []
-    monkeypatch.setattr(study, "perform", lambda task: began.append((task.stage, task.seed)))
-    tasks = [
-        study.Task(recipe=str(recipe), overrides=(), seed=seed, stage=stage, folder="nowhere", test={})
-        for stage in stages
-        for seed in (0, 1)
-    ]
-    with ThreadPoolExecutor(4) as pool:
-        found = dict(study._in_order(pool, tasks))
-    assert set(found) == {(stage, seed) for stage in stages for seed in (0, 1)}
-    for seed in (0, 1):
-        assert [stage for stage, own in began if own == seed] == stages
 
 
 def test_real_test_sets_go_to_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

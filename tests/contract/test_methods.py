@@ -347,6 +347,18 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
         assert shape == (2, KEYPOINTS, 16, 24)
 
 
+@every_case
+def test_a_comparison_can_tell_what_it_needs_and_makes(name: str, options: dict[str, Any]) -> None:
+    """``needs_style`` where it cannot be built without a style net; ``makes_pose_net`` where there is a predictor."""
+    config = METHODS[name].Config(**options)
+    context = Context(net=pose_net, style=None, heatmap=HeatmapConfig(), targets=TARGETS, pairs=((0, 2),))
+    if config.needs_style:
+        with pytest.raises(UsageError, match="style"):
+            METHODS[name](config, context)
+    else:
+        assert (METHODS[name](config, context).predictor is not None) == METHODS[name].makes_pose_net
+
+
 @every_method
 def test_teachers_know_which_keypoints_are_left_and_right(name: str) -> None:
     """Else the pseudo-labels of a mirrored view would have their sides exchanged."""

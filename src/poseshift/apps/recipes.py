@@ -6,7 +6,7 @@ recipes of all methods for one pair share its data, crops and views.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -21,8 +21,9 @@ from poseshift.engine.run import Run
 from poseshift.engine.setup import CropStore
 from poseshift.engine.train import train
 from poseshift.errors import ConfigError
+from poseshift.methods import METHODS
 
-KEYS = ("common", "stages", "study")
+KEYS = ("common", "stages", "methods", "study")
 EXTENDS = "extends"
 SET = "--set"
 SINGLE = "a single run is for `poseshift train`"
@@ -32,11 +33,13 @@ SINGLE = "a single run is for `poseshift train`"
 class Recipe:
     """Settings that stages share, and what each stage changes; the last stage is the result.
 
-    ``study`` says on what ``benchmarks/study.py`` tests the stages and which it compares; training does not read it.
+    ``methods`` says what `poseshift compare` changes in the last stage for a method that is no stage: its options on
+    this pair. ``study`` says on what comparisons test the stages; training reads neither.
     """
 
     common: Mapping[str, Any]
     stages: Mapping[str, Mapping[str, Any]]
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     study: Mapping[str, Any] = field(default_factory=dict)
 
     def stage(self, name: str, out: Path) -> RunConfig:
@@ -51,8 +54,11 @@ class Recipe:
 
     def needed(self) -> Recipe:
         """The last stage and what it starts from; not the baselines and oracles beside them."""
-        names = list(self.stages)
-        kept = set(names[-1:])
+        return self.only(list(self.stages)[-1:])
+
+    def only(self, chosen: Iterable[str]) -> Recipe:
+        """The chosen stages and what they start from, in the recipe's order."""
+        names, kept = list(self.stages), set(chosen)
         for name in reversed(names):
             if name in kept:
                 kept |= {str(self.stages[name].get(role)) for role in PARENTS} & set(names)
@@ -60,7 +66,7 @@ class Recipe:
 
     def overridden(self, overrides: Sequence[str]) -> Recipe:
         """With ``common.a.b=c`` or ``stages.NAME.a=c`` set. Raises :class:`ConfigError`."""
-        raw = {"common": self.common, "stages": self.stages, "study": self.study}
+        raw = {"common": self.common, "stages": self.stages, "methods": self.methods, "study": self.study}
         found = recipe_of(config.override(raw, overrides), origin=SET)
         if unknown := sorted(set(found.stages) - set(self.stages)):
             raise ConfigError(f"{SET}: unknown stage {unknown[0]!r}; this recipe has {', '.join(self.stages)}")
@@ -76,11 +82,17 @@ def recipe_of(raw: Mapping[str, Any], *, origin: str) -> Recipe:
         hint = "write common.KEY=VALUE or stages.NAME.KEY=VALUE" if origin == SET else SINGLE
         raise ConfigError(f"{origin}: {found}; a recipe has {', '.join(KEYS)} ({hint})")
     named = {str(name): stage or {} for name, stage in stages.items()}
-    whole = Recipe(common=raw.get("common") or {}, stages=named, study=raw.get("study") or {})
-    for place, part in {"common": whole.common, "study": whole.study, **named}.items():
+    parts = {key: raw.get(key) or {} for key in ("common", "methods", "study")}
+    for place, part in {**parts, **named}.items():
         if not isinstance(part, Mapping):
             raise ConfigError(f"{origin}: {place}: found {part!r}, expected a mapping")
-    return whole
+    for name, change in parts["methods"].items():
+        if name not in METHODS:
+            raise ConfigError(f"{origin}: methods: unknown name {name!r}; known: {', '.join(METHODS)}")
+        if not isinstance(change or {}, Mapping):
+            raise ConfigError(f"{origin}: methods.{name}: found {change!r}, expected a mapping")
+    parts["methods"] = {name: change or {} for name, change in parts["methods"].items()}
+    return Recipe(stages=named, **parts)
 
 
 def load(path: Path) -> Recipe:

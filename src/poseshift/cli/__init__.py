@@ -1,6 +1,6 @@
 """The command line: parse, call, turn our errors into one line and an exit code. Imports torch only when it must.
 
-``runs`` and ``data`` hold the commands, a function each, in the order of the help below.
+``runs``, ``studies`` and ``data`` hold the commands, a function each, in the order of the help below.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from poseshift.cli import data, runs
+from poseshift.cli import data, runs, studies
 from poseshift.errors import DataError, PoseshiftError
 from poseshift.version import __version__
 
@@ -53,6 +53,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 for command in (
     *(runs.adapt, runs.train, runs.evaluate, runs.predict, runs.report),
+    *(studies.compare, studies.ablate, studies.sweep),
     *(data.check, data.doctor, data.convert, data.pack),
     *(runs.demo, runs.info),
 ):

@@ -65,7 +65,7 @@ def evaluate(
     net = run.predictor(which)
     flip = annotations.skeleton.flip_index if flip_test else None
     found = inference.infer(net, crops, device=devices.choose(device), flip_index=flip, advance=advance)
-    _refuse_failures(found, annotations)
+    refuse_failures(found, annotations)
     result = {
         "data": data,
         "split": split,
@@ -180,7 +180,8 @@ def _percent(value: float) -> float | None:
     return None if np.isnan(value) else round(100 * value, 3)
 
 
-def _refuse_failures(found: Inferred, annotations: Annotations) -> None:
+def refuse_failures(found: Inferred, annotations: Annotations) -> None:
+    """Raises :class:`DataError` where an instance was not seen."""
     if found.failed:
         first = [annotations[row].key for row in found.failed[:3]]
         raise DataError(

@@ -258,8 +258,14 @@ def differences(run: Run, settings: RunConfig) -> list[str]:
     for key in config.PARENTS:
         if there[key] and now[key] and Path(there[key]).resolve() == Path(now[key]).resolve():
             there[key] = now[key]
-    keys = [key for key in {**there, **now} if there.get(key) != now.get(key)]
-    return [f"{key} is {there.get(key)!r} there, {now.get(key)!r} now" for key in keys]
+    return unlike(there, now)
+
+
+def unlike(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two trees of mappings differ: ``stages.source.steps is 8 there, 10 now``; empty where they agree."""
+    one, other = dict(_flat(there)), dict(_flat(now))
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    return [f"{key} is {one.get(key)!r} there, {other.get(key)!r} now" for key in keys]
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

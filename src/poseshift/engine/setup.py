@@ -134,6 +134,16 @@ def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | N
     )
 
 
+def share_crops(config: RunConfig, store: CropStore) -> None:
+    """Leaves in ``store`` the caches that :func:`data_of` would, without opening a parent. Raises as it does."""
+    margin, needs = round(config.margin * config.input_size), config.method.needs
+    if config.source and "source" in needs:
+        _crops(_labelled(config.source), config.source, config, margin, store)
+    if config.target and "target" in needs:
+        read = _read(config.target, labelled=False, label_boxes=config.target.label_boxes)
+        _crops(_target(read, config.target), config.target, config, margin, store)
+
+
 def _read(config: DataConfig, **labels: bool) -> Annotations:
     return sources.read(config.data, split=config.split, limit=config.limit, **labels)
 

@@ -175,7 +175,7 @@ class Session:
 
     def run_to_end(self) -> Run:
         """All steps that are left."""
-        self.run.note(outcome="running")
+        self.run.note(outcome="running", sessions=self.run.manifest.get("sessions", 0) + 1)
         try:
             with logged_to(self.run.path / "log.txt"):
                 name, device = self.config.method.name, self.fabric.device

@@ -64,6 +64,11 @@ class MethodConfig(BaseModel):
         """Whether it can only start from a trained net; so does all that sees target images and no labelled ones."""
         return "source" not in self.needs
 
+    @property
+    def needs_style(self) -> bool:
+        """Whether it restyles images, and so needs a style net, under this configuration."""
+        return False
+
     def without_weights(self) -> Self:
         """The same configuration with nothing to load from outside the run folder."""
         return self
@@ -142,10 +147,12 @@ class Method(nn.Module, ABC):
 
     Attributes:
         Config: Its configuration class, with a literal ``name``.
+        makes_pose_net: Whether its runs can be evaluated; else they make what other runs start from.
         moving_buffers: Parts whose buffers (BatchNorm statistics) move outside of their own update.
     """
 
     Config: ClassVar[type[MethodConfig]]
+    makes_pose_net: ClassVar[bool] = True
     moving_buffers: ClassVar[frozenset[str]] = frozenset()
     refresh_every: int = 0
 

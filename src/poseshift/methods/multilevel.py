@@ -71,6 +71,10 @@ class MultilevelConfig(MethodConfig):
     diversity_weight: float = Field(0.15, ge=0, description="λ_c of Eq. 9, for Eq. 8; published 0.3.")
     inverse_temperature: float = Field(10.0, gt=0, description="β of the calibrated softmax.")
 
+    @property
+    def needs_style(self) -> bool:
+        return "image" in self.levels
+
     @field_validator("levels")
     @classmethod
     def _unique(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:

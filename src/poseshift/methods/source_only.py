@@ -42,6 +42,10 @@ class SourceOnlyConfig(MethodConfig):
         """Target images only where they lend their styles."""
         return frozenset({"source", "target"}) if self.stylise else frozenset({"source"})
 
+    @property
+    def needs_style(self) -> bool:
+        return self.stylise
+
 
 class SourceOnly(Method):
     """Supervised training on the source."""

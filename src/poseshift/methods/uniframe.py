@@ -54,6 +54,10 @@ class UniframeConfig(MethodConfig):
     source_style_probability: float = Field(0.5, ge=0, le=1, description="Of a source batch to get target styles.")
     target_style_probability: float = Field(0.5, ge=0, le=1, description="Of a teacher batch to get source styles.")
 
+    @property
+    def needs_style(self) -> bool:
+        return True
+
 
 class Uniframe(Method):
     """Mean teacher with stylisation both ways."""

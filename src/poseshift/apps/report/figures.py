@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from itertools import count
 from typing import Any
 
@@ -28,7 +29,7 @@ _VARIABLES = {INK: "var(--muted)", GRID: "var(--line)", PAPER: "var(--card)"}
 _SERIES = {f"#0a0c{number:02d}": f"var(--s{number})" for number in range(1, 10)}
 DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (6, 2, 1, 2)))
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "poseshift",
     "font.size": 9.0,
@@ -69,8 +70,8 @@ def series(colour: int) -> str:
 
 def line_chart(curves: Sequence[Line], *, title: str, unit: str = "", log: bool = False) -> Markup:
     """Curves over steps."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _canvas(3.5, 2.05)
+    with mpl.rc_context(STYLE):
+        figure, axes = canvas(3.5, 2.05)
         for line in curves:
             x, y = np.array(line.points, np.float64).T
             marker = "o" if np.isfinite(y).sum() == 1 else None
@@ -93,7 +94,7 @@ def line_chart(curves: Sequence[Line], *, title: str, unit: str = "", log: bool 
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _steps(value)))
         axes.set_xlabel("step")
-        return _inline(figure, title=title, words="; ".join(f"{line.label}: {_trend(line, unit)}" for line in curves))
+        return inline(figure, title=title, words="; ".join(f"{line.label}: {_trend(line, unit)}" for line in curves))
 
 
 def histogram_chart(
@@ -101,8 +102,8 @@ def histogram_chart(
 ) -> Markup:
     """Shares of scores in 24 bins from ``low`` to ``high``, one outline for each ``(label, scores, colour)``."""
     bins = np.linspace(low, high, 25)
-    with mpl.rc_context({**_STYLE, "axes.grid.axis": "x"}):
-        figure, axes = _canvas(2.5, 1.3)
+    with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure, axes = canvas(2.5, 1.3)
         for _, scores, colour in values:
             kept = scores[np.isfinite(scores)]
             shares = np.histogram(kept, bins=bins)[0] / max(len(kept), 1)
@@ -113,10 +114,11 @@ def histogram_chart(
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         words = "; ".join(f"{label}: median {float(np.nanmedian(scores)):.2f}" for label, scores, _ in values)
-        return _inline(figure, title=title, words=words)
+        return inline(figure, title=title, words=words)
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that size in inches without a background, and its axes; within ``mpl.rc_context(STYLE)``."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
@@ -144,13 +146,26 @@ def _trend(line: Line, unit: str) -> str:
 _numbers = count(1)
 
 
-def _inline(figure: Figure, *, title: str, words: str) -> Markup:
-    """The figure as an ``<svg>`` element: scalable, named for screen readers, with ids that no other chart has."""
+def standalone(figure: Figure) -> str:
+    """The figure as an SVG file in the colours of the light page, on white."""
+    page = resources.files("poseshift.apps.report").joinpath("style.css").read_text(encoding="utf-8")
+    colours: dict[str, str] = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", page.partition("}")[0]))
+    text = _svg(figure)
+    for placeholder, variable in (_VARIABLES | _SERIES).items():
+        text = text.replace(placeholder, colours.get(variable[6:-1], colours["ink"]))
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}'
+
+
+def _svg(figure: Figure) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+
+
+def inline(figure: Figure, *, title: str, words: str) -> Markup:
+    """The figure as an ``<svg>`` element: scalable, named for screen readers, with ids that no other chart has."""
+    text = _svg(figure)
     for placeholder, variable in (_VARIABLES | _SERIES).items():
         text = text.replace(placeholder, variable)
     prefix = f"c{next(_numbers)}-"
