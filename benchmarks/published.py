@@ -22,9 +22,7 @@ FOLDERS = {"multilevel": "daml", "source_only": "daml", "oracle": "daml"}
 """Folders of recipes that are not named after their method."""
 STAGES = {"source_only": "source", "oracle": "oracle"}
 """Stages that are not a recipe's adaptation."""
-NO_POSE = ("style", "pose_prior")
-"""Methods whose runs make a net that others use, and no pose net."""
-ROWS = tuple(name for name in METHODS if name not in NO_POSE)
+ROWS = tuple(name for name, method in METHODS.items() if method.makes_pose_net)
 
 
 def measured(method: str, pair: str, results: Path) -> str:

@@ -224,6 +224,39 @@ EXECUTED |= dict(
     for path in sorted((ROOT / "recipes").glob(f"*/{name}.yaml"))
 )
 
+METHODS_LIST = "source,source_longer,mean_teacher,uniframe,multilevel,multilevel_plus,dann,regda,ccssl,uda_animal,shot,maps,sfdahpe"
+SMALL_PAIR = ("common.input_size=64", "common.batch_size=4", "common.agreement_images=4", "common.workers=0")
+
+
+def every_method(name: str, seeds: str, data: str, domains: tuple[str, str]) -> tuple[str, Miniature]:
+    """The command in the header of a recipe that compares all methods, and its miniature: some of them, one step each."""
+    recipe, weights = f"recipes/methods/{name}.yaml", "DATA/weights/mobilenetv2_100.imagenet.fp16.safetensors"
+    command = f"poseshift compare {recipe} --seeds {seeds} --jobs 2 --out runs/methods-{name} --methods {METHODS_LIST}"
+    if data:
+        command += f" --set common.target.data={data} --set study.test.data={data} --set common.model.weights={weights}"
+    source, target = (f"{domain},side=64,count=8" for domain in domains)
+    changes = (
+        *SMALL_PAIR, *(f"common.model.{change}" for change in SMALL_NET), f"common.source.data={source}",
+        *(f"common.target={{data: '{target}', split: train, boxes: whole}}" if data else f"common.target.data={target}",),
+        f"study.test={{data: '{target}', boxes: whole, splits: [test]}}",
+        *(f"stages.{stage}.steps=1" for stage in stages_of(f"methods/{name}.yaml")),
+    )  # fmt: skip
+    small = Miniature(
+        replace={recipe: str(ROOT / recipe), seeds: "0", "2": "1", METHODS_LIST: "source,multilevel_plus,maps"},
+        add=tuple(word for change in changes for word in ("--set", change)),
+        creates=(f"runs/methods-{name}/table.md", f"runs/methods-{name}/report.html"),
+    )
+    return command, small
+
+
+EXECUTED |= dict(
+    (
+        every_method("figures-middle", "0,1,2", "", ("figures:plain", "figures:middle")),
+        every_method("figures-lsp", "0", "lsp:DATA/lsp", ("figures:source", "figures:middle")),
+        every_method("quadrupeds-animalpose", "0", "animalpose:DATA/animalpose", ("quadrupeds:source",) * 2),
+    )
+)
+
 # Commands that no test here can run -> the file that runs them, and the text in it that shows it.
 ELSEWHERE: dict[str, tuple[str, str]] = {
     "make env": (".ci/run", "make env"),

@@ -165,7 +165,20 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"bn_adapt", "ccssl", "dann", "maps", "multilevel", "regda", "sfdahpe", "shot", "source_only", "style", "uda_animal", "uniframe"} <= set(METHODS)
+    assert {
+        "bn_adapt",
+        "ccssl",
+        "dann",
+        "maps",
+        "multilevel",
+        "regda",
+        "sfdahpe",
+        "shot",
+        "source_only",
+        "style",
+        "uda_animal",
+        "uniframe",
+    } <= set(METHODS)
     assert set(VARIANTS) <= set(METHODS)
 
 

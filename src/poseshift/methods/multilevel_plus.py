@@ -68,6 +68,11 @@ class MultilevelPlusConfig(MethodConfig):
     domain_weight: float = Field(0.01, ge=0, description="λ_b of Eq. 9; 0 for no discriminator.")
     discriminator_rate: float = Field(1e-3, gt=0)
 
+    @property
+    def needs_style(self) -> bool:
+        """Unless no source batch is restyled."""
+        return self.style_probability > 0
+
 
 class MultilevelPlus(Method):
     """Mean teacher with alignment of images and features, on better pseudo-labels."""
