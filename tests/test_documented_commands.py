@@ -224,12 +224,17 @@ EXECUTED |= dict(
     for path in sorted((ROOT / "recipes").glob(f"*/{name}.yaml"))
 )
 
-METHODS_LIST = "source,source_longer,mean_teacher,uniframe,multilevel,multilevel_plus,dann,regda,ccssl,uda_animal,shot,maps,sfdahpe"
+METHODS_LIST = ",".join(
+    (
+        *("source", "source_longer", "mean_teacher", "uniframe", "multilevel", "multilevel_plus", "dann", "regda"),
+        *("ccssl", "uda_animal", "shot", "maps", "sfdahpe"),
+    )
+)
 SMALL_PAIR = ("common.input_size=64", "common.batch_size=4", "common.agreement_images=4", "common.workers=0")
 
 
 def every_method(name: str, seeds: str, data: str, domains: tuple[str, str]) -> tuple[str, Miniature]:
-    """The command in the header of a recipe that compares all methods, and its miniature: some of them, one step each."""
+    """The command in the header of a recipe that compares all methods; in miniature some of them, for one step."""
     recipe, weights = f"recipes/methods/{name}.yaml", "DATA/weights/mobilenetv2_100.imagenet.fp16.safetensors"
     command = f"poseshift compare {recipe} --seeds {seeds} --jobs 2 --out runs/methods-{name} --methods {METHODS_LIST}"
     if data:
@@ -237,7 +242,7 @@ def every_method(name: str, seeds: str, data: str, domains: tuple[str, str]) -> 
     source, target = (f"{domain},side=64,count=8" for domain in domains)
     changes = (
         *SMALL_PAIR, *(f"common.model.{change}" for change in SMALL_NET), f"common.source.data={source}",
-        *(f"common.target={{data: '{target}', split: train, boxes: whole}}" if data else f"common.target.data={target}",),
+        f"common.target={{data: '{target}', split: train, boxes: whole}}",
         f"study.test={{data: '{target}', boxes: whole, splits: [test]}}",
         *(f"stages.{stage}.steps=1" for stage in stages_of(f"methods/{name}.yaml")),
     )  # fmt: skip
