@@ -228,6 +228,11 @@ def test_the_teacher_and_its_block_are_averages(context: Contexts, batch: Batche
     assert method.student is method.nets.student
 
 
+def test_a_weight_below_the_least_is_the_weight(context: Contexts, batch: Batches, targets: TargetBatch) -> None:
+    (update,) = made(context, targets, pseudo_label_weight=0.0).updates(batch(), 0.5)
+    assert update.terms["pseudo_label"].weight == 0
+
+
 def test_labels_are_made_once(context: Contexts, targets: TargetBatch) -> None:
     method = made(context, targets)
     assert method.refresh_every == 0

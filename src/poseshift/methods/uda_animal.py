@@ -32,10 +32,9 @@ source first); no mixup of images; occluders and other strong augmentation are t
 optimiser and schedule are the run's (Adam, 2.5e-4, polynomial decay).
 
 Deviations from the authors' code: one student view of a target image serves all its terms (there labels have a view of
-their own, scaled too); the classifier's kernels are 3×3 (4×4) and its initial weights PyTorch's, since theirs, 0.001
-wide in six layers without a norm, let hardly any gradient through; the teacher's statistics are those of its target
-views, its decay is 0.999 from the first step on. Keypoints are left out in the ratio that 9 is to their 18. No target
-labels select the checkpoint.
+their own, scaled too); the classifier's kernels are 3×3 (4×4), its initial weights PyTorch's (theirs, 0.001 wide, let
+hardly any gradient through six layers); the teacher's statistics are those of its target views, its decay is 0.999 from
+the first step on; keypoints are left out in the ratio of 9 to their 18; no target labels select the checkpoint.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class UdaAnimalConfig(MethodConfig):
 
     name: Literal["uda_animal"] = "uda_animal"
     pseudo_label_weight: float = Field(15.0, ge=0, description="Of the pseudo-labels at the start.")
-    least_pseudo_label_weight: float = Field(8.0, ge=0, description="What it falls to.")
+    least_pseudo_label_weight: float = Field(8.0, ge=0, description="What it falls to, if that is less.")
     pseudo_label_share: float = Field(0.4, gt=0, le=1, description="Of all pseudo-labels, the most certain ones.")
     domain_weight: float = Field(5e-4, ge=0, description="Of the classifier of domains.")
     distillation_weight: float = Field(90.0, ge=0, description="Of the inner loop, after its ramp.")
@@ -137,7 +136,8 @@ class UdaAnimal(Method):
         target, refined = self._student(batch.target.student.images)
 
         kept = self.keypoints - math.floor(min(schedule.dropped, 1 - config.kept_keypoints) * self.keypoints + 1e-9)
-        label_weight = max(config.pseudo_label_weight * schedule.label, config.least_pseudo_label_weight)
+        most, least = config.pseudo_label_weight, config.least_pseudo_label_weight
+        label_weight = min(most, max(most * schedule.label, least))
         on_source = [
             supervised(PoseOutput(maps, source.features), batch.source, self.nets.student.stride, self.heatmap)
             for maps in (source.heatmaps, source_refined.heatmaps)
