@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift import metrics
-from poseshift.engine.select import LabelFree
+from poseshift.engine.label_free import LabelFree
 from poseshift.metrics import Hits
 from poseshift.types import Annotations
 

@@ -1,0 +1,1 @@
+def markdown(name, rows): return f"{len(rows)} runs"
