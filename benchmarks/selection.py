@@ -1,6 +1,7 @@
 """How well do scores without labels choose? Scores every checkpoint of finished runs, with and without labels.
 
-    python benchmarks/selection.py runs/selection/procedural --data figures:middle,side=80,count=500 --split val --name procedural
+    python benchmarks/selection.py runs/selection/procedural --data figures:middle,side=80,count=250 --split val \\
+        --name procedural
 
 Every run below the folders that has an ``init``, a target and several checkpoints counts (``keep`` in its configuration
 says how many there are). Its start, step 0, is the net of its ``init``. Scores are computed as training does; truth is
@@ -173,7 +174,8 @@ def main() -> None:
             print(f"{run.path}: {row['truth']}", flush=True)
         rows.append(json.loads(kept.read_text(encoding="utf-8")))
     note_in_ledger(options, fresh, commit())
-    text = markdown(options.name, rows)
+    about = f"`{options.data.partition(':')[0]}` {options.split}, every {options.every}. instance; commit {commit()[:12]}"
+    text = markdown(options.name, rows, about)
     print(text)
     if options.name:
         checkpoint.write_text(HERE / "results" / f"selection-{options.name}.md", text)

@@ -87,7 +87,9 @@ class RunConfig(_Strict):
     target: DataConfig | None = Field(None, description="Images to adapt to; their labels are dropped when read.")
     validation: DataConfig | None = Field(None, description="Held-out labelled source images, scored as training goes.")
     held_out: int = Field(
-        256, ge=0, description="Without `validation`, so many source instances (at most a 20th) are scored, not learned."
+        256,
+        ge=0,
+        description="Without `validation`: source instances (at most a 20th) that are scored, not learned.",
     )
     monitor: DataConfig | None = Field(
         None,

@@ -37,9 +37,7 @@ def test_the_distance_is_that_of_the_nearest_pose() -> None:
     found, known = torch.rand(5, 4, 2), torch.rand(7, 4, 2)
     known[:, 2] = torch.nan
     kept = [0, 1, 3]
-    expected = [
-        min(float(((one[kept] - other[kept]) ** 2).sum(-1).mean().sqrt()) for other in known) for one in found
-    ]
+    expected = [min(float(((one[kept] - other[kept]) ** 2).sum(-1).mean().sqrt()) for other in known) for one in found]
     assert poses.distance(found, known).tolist() == pytest.approx(expected, rel=1e-5)
     assert poses.distance(known[:2].nan_to_num(9.0), known).tolist() == pytest.approx([0, 0], abs=1e-5)
 

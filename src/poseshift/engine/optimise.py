@@ -122,7 +122,8 @@ def refuse_non_finite(norm: Tensor, update: Update, step: int, images: Callable[
     Args:
         norm: Of the gradient of ``update``.
         update: Not stepped yet.
-        step: For the message, with the names that ``images`` gives of some of its images.
+        step: For the message.
+        images: Names some of the step's images, for the message.
     """
     if bool(torch.isfinite(norm + update.total.detach())):
         return

@@ -134,7 +134,7 @@ class Run:
         checkpoint.write_text(self.checkpoints_path / pointer, at.path.name + "\n")
 
     def prune(self) -> None:
-        """Removes checkpoints but the newest (``keep`` of the configuration), those that a pointer names, and the start."""
+        """Removes checkpoints but the newest (``keep``), those that a pointer names, and the start."""
         everything = self.checkpoints()
         named = {
             (self.checkpoints_path / p).read_text().strip()

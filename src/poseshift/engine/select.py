@@ -28,6 +28,9 @@ BETTER = {
 COMBINED = ("agreement", "equivariance", "entropy", "information", "plausibility", "validation")
 """The scores whose mean rank is the default."""
 
+LIMITS = {"plausibility": 0.1, "validation": 0.25, "information": 0.5}
+"""By how much of its value at the start a score may get worse: what it takes to tell a broken net (``docs/selection.md``)."""
+
 Scores = Mapping[int, Mapping[str, float]]
 """The scores of each candidate, by its step, in order."""
 
@@ -69,6 +72,37 @@ def running(scores: Scores, names: Iterable[str]) -> int:
     return best
 
 
+def choose(scores: Scores) -> tuple[int, str]:
+    """The default rule: the winner of :data:`COMBINED` among those that are not worse than the start (step 0).
+
+    Without scores on target images (a run that sees none) it is the last.
+
+    Returns:
+        The step, and why the start was kept; empty where it was not.
+    """
+    reasons = {step: worse(scores[0], row) if 0 in scores else "" for step, row in scores.items() if step}
+    candidates = {step: scores[step] for step, why in reasons.items() if not why}
+    if not candidates:
+        return (0, reasons[max(reasons)]) if reasons else (max(scores), "")
+    names = COMBINED if all("agreement" in row for row in candidates.values()) else ()
+    return running(candidates, names), ""
+
+
+def worse(start: Mapping[str, float], adapted: Mapping[str, float]) -> str:
+    """Why adaptation made worse what it started from; empty where it did not.
+
+    Agreement, equivariance and entropy are no witnesses: a constant answer is perfect in all three. Each of
+    :data:`LIMITS` sees another way to break: poses that no body has, a source that is forgotten, an answer that the
+    image has no part in. One that is past its limit is enough.
+    """
+    for name, limit in LIMITS.items():
+        if name in start and name in adapted:
+            change = BETTER[name] * (adapted[name] - start[name])
+            if change < -limit * abs(start[name]):
+                return f"{name} {start[name]:.1f} to {adapted[name]:.1f}"
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """What ``best`` points to.
@@ -89,38 +123,40 @@ def best(run: Run, config: RunConfig) -> Choice:
     looked at again: when a run was interrupted must not decide which model it gives.
     """
     there = {one.step: one for one in run.checkpoints()}
-    scores = history(run, list(there.values()))
-    names = COMBINED if config.selection == "label-free" else (config.selection,)
-    planned = [step for step in scores if step and (step % config.save_every == 0 or step == config.steps)]
-    steps = planned or [step for step in scores if step] or list(scores)
+    last = max(there)
     if config.selection == "last":
-        return Choice(checkpoint=there[max(there)])
-    chosen = running({step: scores[step] for step in steps}, names)
-    if chosen not in there:  # damaged, or of a folder that was tidied by hand
-        chosen = running({step: scores[step] for step in steps if step in there} or {max(there): {}}, names)
-    why = worse(scores[0], scores[chosen]) if config.selection == "label-free" and 0 in there and chosen else ""
-    return Choice(checkpoint=there[0 if why else chosen], worse=why)
+        return Choice(checkpoint=there[last])
+    scores = history(run, there.values())
+    planned = {step for step in scores if step and (step % config.save_every == 0 or step == config.steps)}
+    scores = {step: row for step, row in scores.items() if not planned or step in planned or not step}
+    chosen, why = _chosen(scores, config.selection)
+    if chosen not in there:  # it was damaged, or tidied away by hand
+        chosen, why = _chosen({step: scores.get(step, {}) for step in there}, config.selection)
+    return Choice(checkpoint=there[chosen], worse=why)
 
 
-def history(run: Run, there: Sequence[Checkpoint]) -> Scores:
-    """The scores of every checkpoint that a run ever had, by step in order."""
+def _chosen(scores: Scores, selection: str) -> tuple[int, str]:
+    if selection == "label-free":
+        return choose(scores)
+    return running({step: row for step, row in scores.items() if step} or scores, [selection]), ""
+
+
+def history(run: Run, there: Iterable[Checkpoint]) -> Scores:
+    """The scores of every checkpoint that a run ever had, by step in order; ``there`` are those that it still has."""
+    own = {one.step: one.info["scores"] for one in there}
     logged = {int(line["step"]): line["scores"] for line in run.metrics() if "scores" in line}
-    found = {**logged, **{one.step: one.info["scores"] for one in there}}
-    return {step: found[step] for step in sorted(found) if step <= max(one.step for one in there)}
+    found = {**logged, **own}
+    return {step: found[step] for step in sorted(found) if step <= max(own)}
 
 
 def verdict(run: Run, config: RunConfig) -> dict[str, str]:
     """What the manifest of a finished run says of an adaptation that has a start to be compared with."""
-    if not (run.checkpoints_path / "step-0").is_dir() or config.selection != "label-free":
+    if config.selection != "label-free" or not (run.checkpoints_path / "step-0").is_dir():
         return {}
     why = best(run, config).worse
     if why:
         log.warning("negative transfer: %s; `best` is the model that adaptation started from", why)
     return {"negative_transfer": why or "no"}
-
-
-def worse(start: Mapping[str, float], adapted: Mapping[str, float]) -> str:
-    return ""
 
 
 def rule(config: RunConfig, *, targets: bool) -> str:
@@ -129,5 +165,4 @@ def rule(config: RunConfig, *, targets: bool) -> str:
         return "last checkpoint"
     if config.selection == "label-free":
         return f"label-free: mean rank of {', '.join(COMBINED)}; the start, where adaptation made it worse"
-    more = "highest" if BETTER[config.selection] > 0 else "lowest"
-    return f"label-free: {more} {config.selection}"
+    return f"label-free: {'highest' if BETTER[config.selection] > 0 else 'lowest'} {config.selection}"

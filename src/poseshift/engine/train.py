@@ -184,6 +184,7 @@ class Session:
                 if self.data.matched is not None and self.method.predictor is not None:
                     log.info("%s", self.data.matched.table())
                 self._loop()
+                found = select.verdict(self.run, self.config)
         except PoseshiftError as error:
             self._note_failure(error)
             raise
@@ -196,7 +197,6 @@ class Session:
             )
             self._note_failure(told)
             raise told from error
-        found = select.verdict(self.run, self.config)
         self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"), **found)
         return self.run
 
