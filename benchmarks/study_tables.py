@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from poseshift import metrics
 from poseshift.apps.compare import statistics
-from poseshift.engine.select import LabelFree
+from poseshift.engine.label_free import LabelFree
 from poseshift.metrics import Hits
 from poseshift.types import Annotations
 

@@ -93,6 +93,9 @@ EXECUTED: dict[str, Miniature] = {
         ),
         creates=("runs/better/adapt/manifest.json",),
     ),
+    "poseshift train runs/mine/adapt/run.yaml --set selection=plausibility --out runs/plausible": Miniature(
+        creates=("runs/plausible/manifest.json",)
+    ),
     "poseshift predict runs/mine/adapt photos --out predictions.json": Miniature(creates=("predictions.json",)),
     "poseshift predict runs/mine/source photos --adapt statistics --out predictions.csv": Miniature(
         creates=("predictions.csv",)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from torch import nn
 
 from poseshift import cli, config
 from poseshift.config import RunConfig
+from poseshift.engine.label_free import LabelFree
 from poseshift.engine.run import Run
 from poseshift.engine.train import train
 from poseshift.models.pose_net import PoseOutput
@@ -125,6 +128,11 @@ def same_tensors(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tens
 def lines(run: Run) -> list[dict[str, Any]]:
     """``metrics.jsonl`` without what depends on the clock."""
     return [{key: value for key, value in line.items() if key != "seconds_per_step"} for line in run.metrics()]
+
+
+def scored(**values: float) -> LabelFree:
+    """Scores that a test makes up; NaN for those that it does not name."""
+    return LabelFree(**{**{field.name: math.nan for field in dataclasses.fields(LabelFree)}, **values})
 
 
 def photos(folder: Path, count: int, *, size: tuple[int, int] = (52, 40), seed: int = 0) -> list[Path]:

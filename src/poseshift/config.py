@@ -27,6 +27,12 @@ else:
     MethodConfigs = Annotated[Union[tuple(method.Config for method in METHODS.values())], Field(discriminator="name")]  # noqa: UP007
 
 
+Selection = Literal[
+    "label-free", "last", "agreement", "equivariance", "entropy", "information", "plausibility", "coincidence",
+    "validation",
+]  # fmt: skip
+"""Rules that choose a checkpoint: the combination of scores without target labels, the last one, or one score."""
+
 PARENTS = ("init", "style")
 """Fields of :class:`RunConfig` that name a parent run."""
 
@@ -80,6 +86,11 @@ class RunConfig(_Strict):
     source: DataConfig | None = Field(None, description="Labelled images.")
     target: DataConfig | None = Field(None, description="Images to adapt to; their labels are dropped when read.")
     validation: DataConfig | None = Field(None, description="Held-out labelled source images, scored as training goes.")
+    held_out: int = Field(
+        256,
+        ge=0,
+        description="Without `validation`: source instances (at most a 20th) that are scored, not learned.",
+    )
     monitor: DataConfig | None = Field(
         None,
         description="Labelled target images to score as training goes; uses target labels, and the report says so.",
@@ -102,9 +113,10 @@ class RunConfig(_Strict):
     cache_mib: int = Field(2048, ge=0, description="Memory for decoded crops; above it, files are decoded each time.")
     log_every: int = Field(20, ge=1)
     save_every: int = Field(500, ge=1)
+    keep: int = Field(2, ge=1, description="Newest checkpoints that are kept, beside those that a pointer names.")
     norms_every: int = Field(100, ge=0, description="Steps between measurements of gradient norms; 0 for never.")
     agreement_images: int = Field(256, ge=1, description="Target images that score a checkpoint without labels.")
-    selection: Literal["label-free", "last"] = Field("label-free", description="What `best` points to.")
+    selection: Selection = Field("label-free", description="What `best` points to: a combination, or one score.")
     oracle: bool = Field(False, description="The source is the target's own labelled data: an oracle; reports say so.")
 
     @model_validator(mode="after")

@@ -282,8 +282,24 @@ def test_curves_hold_every_term(folder: Path) -> None:
     assert [one.title for one in found.terms] == ["supervised", "consistency", "domain", "certainty", "diversity"]
     assert found.terms[-1].note.startswith("weight −"), "a term that is maximised has a negative weight"
     assert [one.title for one in found.norms] == ["adapted"], "the parent logged one term only: nothing to compare"
-    assert [one.title for one in found.scores] == ["Agreement without labels", "Left and right on one spot"]
+    assert [one.title for one in found.scores] == [
+        "Agreement without labels",
+        "Equivariance error",
+        "Entropy of heatmaps",
+        "Information of heatmaps",
+        "Distance from source poses",
+        "Left and right on one spot",
+    ]
     assert [one.title for one in found.monitors] == ["Mean peak of pseudo-labels"]
+
+
+def test_negative_transfer_is_said_in_the_head_and_with_the_checkpoints(folder: Path, tmp_path: Path) -> None:
+    run = copied(folder / "adapted", tmp_path / "run", evaluated=True)
+    assert "Negative transfer" not in Page(report([run], tmp_path / "r.html")).prose
+    run.note(negative_transfer="information 12.0 to 0.0")
+    said = Page(report([run], tmp_path / "r.html")).prose
+    assert "adaptation made it worse, so the model that it started from is kept" in said
+    assert "worse than it was at its start (information 12.0 to 0.0), so best is the start" in said
 
 
 def test_bad_input_is_one_line(folder: Path, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_other_target_labels_change_no_bit(
     assert tiny.same_tensors(tiny.weights(found), tiny.weights(expected))
     assert tiny.lines(found) == tiny.lines(expected)
     assert found.checkpoint("best").step == expected.checkpoint("best").step
+    assert found.manifest.get("negative_transfer") == expected.manifest.get("negative_transfer")
     assert found.manifest["data"] == expected.manifest["data"]
 
 
@@ -122,11 +123,11 @@ def test_monitoring_changes_no_bit_and_is_said(
 
 def test_monitoring_does_not_select(change: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Agreement falls while the monitored score rises: agreement chooses."""
-    from poseshift.engine import scoring, select
+    from poseshift.engine import label_free, scoring
 
-    said = iter([select.LabelFree(agreement=value, coincidence=0.0) for value in (3.0, 2.0)])
-    monitored = iter([10.0, 90.0])
-    monkeypatch.setattr(select, "label_free", lambda *args: next(said))
+    said = iter([tiny.scored(agreement=value) for value in (1.0, 3.0, 2.0)])
+    monitored = iter([0.0, 10.0, 90.0])
+    monkeypatch.setattr(label_free, "label_free", lambda *args: next(said))
     monkeypatch.setattr(scoring, "_mean_pck", lambda *args: next(monitored))
     monitor = {"monitor": {"data": TARGET, "split": "test", "boxes": "whole"}}
     found = run(tmp_path / "run", "multilevel", change, monitor)
@@ -159,9 +160,13 @@ def test_selection_with_labels_must_be_asked_for_by_name() -> None:
     from typing import get_args
 
     from poseshift.config import RunConfig
+    from poseshift.engine import select
+    from poseshift.engine.label_free import LabelFree
     from poseshift.errors import ConfigError
 
-    assert get_args(RunConfig.model_fields["selection"].annotation) == ("label-free", "last")
+    rules = get_args(RunConfig.model_fields["selection"].annotation)
+    assert set(rules) == {"label-free", "last", *select.BETTER}
+    assert set(select.BETTER) == {field.name for field in dataclasses.fields(LabelFree)} | {"validation"}
     assert RunConfig.model_fields["selection"].default == "label-free"
     assert RunConfig.model_fields["oracle"].default is False
     with pytest.raises(ConfigError, match="selection"):

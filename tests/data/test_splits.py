@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from poseshift.data.formats import read
-from poseshift.data.splits import in_share, share_of_groups, split_by_group
+from poseshift.data.splits import held_out, in_share, share_of_groups, split_by_group
 from poseshift.errors import DataError, UsageError
 from poseshift.types import Annotations, Skeleton
 
@@ -123,3 +123,23 @@ def test_the_share_is_a_split_of_every_format() -> None:
     for wrong in ("groups_80_20", "groups_0_101", "groups_5", "groups_-1_5", "groups_0_0"):
         with pytest.raises(UsageError, match=r"expected groups_A_B with percentages 0 <= A < B <= 100, as groups_0_80"):
             read("figures:source", split=wrong)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=80), st.integers(0, 80))
+def test_what_is_held_out_are_whole_groups_and_no_more_than_asked_for(numbers: list[int], count: int) -> None:
+    annotations = annotate([f"video {number}" for number in numbers])
+    apart, rest = held_out(annotations, count)
+    assert len(apart) <= count
+    assert not set(apart.groups) & set(rest.groups)
+    assert sorted([*apart.boxes[:, 0], *rest.boxes[:, 0]]) == list(range(len(numbers)))
+    again, _ = held_out(annotations, count)
+    assert again.boxes.tolist() == apart.boxes.tolist()
+    for part in (apart, rest):
+        assert sorted(part.boxes[:, 0]) == list(part.boxes[:, 0])
+
+
+def test_of_groups_of_one_as_many_are_held_out_as_asked_for() -> None:
+    annotations = annotate([f"image {number}" for number in range(100)])
+    apart, rest = held_out(annotations, 7)
+    assert (len(apart), len(rest)) == (7, 93)
+    assert len(held_out(annotations, 0)[0]) == 0

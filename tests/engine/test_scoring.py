@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 from tests import tiny
 
 from poseshift.data import sources
-from poseshift.engine import scoring, select, setup
+from poseshift.engine import label_free, scoring, setup
 from poseshift.engine.evaluate import evaluate
 from poseshift.engine.train import Session
 from poseshift.ops import affine
@@ -23,12 +24,17 @@ def session(tmp_path: Path, method: str, change: dict[str, object]) -> Session:
     return Session(tiny.settings(method, change), tmp_path / "run", None, command="", quiet=True)
 
 
+def scored(one: Session, *, step: int) -> dict[str, float]:
+    return scoring.scores(one.method, one.data, one.config, step=step, device=one.fabric.device, known=one.known)
+
+
 def test_what_is_scored(tmp_path: Path) -> None:
     change = {**HELD_OUT, "method": {"levels": []}, "steps": 2}
     run = tiny.run(tmp_path / "run", "multilevel", change)
     scores = run.checkpoint("last").info["scores"]
-    assert set(scores) == {"agreement", "coincidence", "validation", "monitor"}
-    assert all(0 <= value <= 100 for value in scores.values())
+    found = {field.name for field in dataclasses.fields(label_free.LabelFree)}
+    assert set(scores) == found | {"validation", "monitor"}
+    assert all(0 <= value <= 100 for name, value in scores.items() if name != "plausibility")
     (line,) = [line for line in run.metrics() if "scores" in line]
     assert line == {"step": 2, "scores": scores}
     said = evaluate(run, tiny.TARGET, split="test", which="last")
@@ -38,7 +44,7 @@ def test_what_is_scored(tmp_path: Path) -> None:
 
 def test_a_style_run_has_no_score(tmp_path: Path) -> None:
     one = session(tmp_path, "style", {})
-    assert scoring.scores(one.method, one.data, one.batches, one.config, step=1) == {}
+    assert scored(one, step=1) == {}
 
 
 def test_without_a_visible_keypoint_there_is_no_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +67,9 @@ def test_without_a_visible_keypoint_there_is_no_score(tmp_path: Path, monkeypatc
 def test_a_net_that_cannot_tell_sides_is_told_of(
     found: float, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said = select.LabelFree(agreement=1.0, coincidence=found)
-    monkeypatch.setattr(scoring.select, "label_free", lambda *args: said)
+    monkeypatch.setattr(scoring.label_free, "label_free", lambda *args: tiny.scored(coincidence=found))
     one = session(tmp_path, "multilevel", {"method": {"levels": []}})
-    assert scoring.scores(one.method, one.data, one.batches, one.config, step=7)["coincidence"] == found
+    assert scored(one, step=7)["coincidence"] == found
     assert ("step 7: left and right fall on one spot in 80 %" in caplog.text) == told
     assert ("%" in caplog.text) == told
 
@@ -72,7 +77,7 @@ def test_a_net_that_cannot_tell_sides_is_told_of(
 def test_the_views_are_the_same_at_every_checkpoint(tmp_path: Path) -> None:
     one = session(tmp_path, "multilevel", {"method": {"levels": []}, "agreement_images": 6})
     assert one.data.target is not None
-    first, again = (list(scoring._pairs(one.data.target, one.batches, one.config)) for _ in range(2))
+    first, again = (list(scoring._pairs(one.data.target, one.config, one.fabric.device)) for _ in range(2))
     assert [len(plain.ids) for plain, _ in first] == [4, 2]
     for (plain, strong), (plain_again, strong_again) in zip(first, again, strict=True):
         assert torch.equal(strong.student.images, strong_again.student.images)
@@ -101,5 +106,5 @@ def test_target_views_are_mirrored_in_training_and_upright_in_scoring(tmp_path: 
     assert len(views) == 3
     assert all(affine.mirrored(view.matrix).all() for view in views)
     assert one.data.target is not None
-    for _, strong in scoring._pairs(one.data.target, one.batches, one.config):
+    for _, strong in scoring._pairs(one.data.target, one.config, one.fabric.device):
         assert not affine.mirrored(strong.student.matrix).any()

@@ -11,6 +11,7 @@ from poseshift.config import RunConfig
 from poseshift.data import sources
 from poseshift.data.skeletons import ANIMAL18, LSP
 from poseshift.engine import setup
+from poseshift.engine.run import Run
 from poseshift.engine.train import train
 from poseshift.errors import ConfigError, DataError
 
@@ -169,3 +170,51 @@ def test_validation_goes_into_the_runs_skeleton(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.validation.annotations.keypoints, data.source.annotations.keypoints)
     assert data.validation.margin == 0
     assert data.source.margin == 4
+
+
+LARGE = "figures:plain,side=32,count=700"
+
+
+def test_without_validation_a_part_of_the_source_is_held_out() -> None:
+    """The same of every run on the same data, whatever its seed; a 20th, since that is less than 256."""
+    change = {"source": {"data": LARGE, "boxes": "whole"}}
+    found = [setup.data_of(tiny.settings("multilevel", {**change, "seed": seed})) for seed in (0, 1)]
+    for data in found:
+        assert data.source is not None
+        assert data.validation is not None
+        assert (len(data.source), len(data.validation)) == (665, 35)
+        assert data.validation.margin == 0
+        assert not set(data.source.annotations.groups) & set(data.validation.annotations.groups)
+    assert found[0].fingerprints == found[1].fingerprints
+    assert set(found[0].fingerprints) == {"source", "target", "validation"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"held_out": 0},
+        {"held_out": 31},
+        {"source": {"limit": 600}},
+        {"validation": {"data": tiny.SOURCE, "split": "val", "boxes": "whole"}},
+    ],
+)
+def test_nothing_is_held_out(change: dict[str, Any]) -> None:
+    """Where it is not wanted, too few, or where something else validates."""
+    source = {"data": LARGE, "boxes": "whole", **change.get("source", {})}
+    data = setup.data_of(tiny.settings("multilevel", {**change, "source": source}))
+    assert data.source is not None
+    assert len(data.source) == source.get("limit", 700)
+    assert (data.validation is not None) == ("validation" in change)
+
+
+def test_stages_that_hold_out_different_parts_share_no_crops() -> None:
+    store: setup.CropStore = {}
+    for count in (0, 32, 35, 35):
+        setup.data_of(tiny.settings(change={"source": {"data": LARGE, "boxes": "whole"}, "held_out": count}), store)
+    sizes = sorted(len(crops) for crops, _ in store.values())
+    assert sizes == [665, 668, 700]
+
+
+def test_stages_that_need_no_source_hold_nothing_out(finished: Run) -> None:
+    data = setup.data_of(tiny.settings("shot", {"init": str(finished.path), "source": {"data": LARGE}}))
+    assert data.source is data.validation is None

@@ -87,6 +87,18 @@ def in_share(annotations: Annotations, share: tuple[float, float]) -> Annotation
     return annotations.select(chosen[member])
 
 
+def held_out(annotations: Annotations, count: int) -> tuple[Annotations, Annotations]:
+    """At most ``count`` instances in whole groups, and the rest; each keeps its order.
+
+    Which groups depends on their names and sizes alone: runs on the same data hold out the same.
+    """
+    names, member, counts = np.unique(annotations.groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(0).permutation(len(names))
+    chosen = np.zeros(len(names), bool)
+    chosen[order[np.cumsum(counts[order]) <= count]] = True
+    return annotations.select(chosen[member]), annotations.select(~chosen[member])
+
+
 def published_rows(
     file: Path, content: Mapping[str, Any], part: str, split: str, *, count: int
 ) -> npt.NDArray[np.int64]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from poseshift.errors import TrainingError
 from poseshift.methods.base import Method, OptimiserConfig, Update
 from poseshift.ops import collective
 
@@ -116,3 +118,22 @@ def average(gradients: list[Tensor]) -> None:
             for g, part in zip(bucket, torch.split(flat, [g.numel() for g in bucket]), strict=True):
                 g.copy_(part.view_as(g))
             bucket = []
+
+
+def refuse_non_finite(norm: Tensor, update: Update, step: int, images: Callable[[], list[str]]) -> None:
+    """Raises :class:`TrainingError` where the loss or the norm of its gradient is no finite number.
+
+    Args:
+        norm: Of the gradient of ``update``.
+        update: Not stepped yet.
+        step: For the message.
+        images: Names some of the step's images, for the message.
+    """
+    if bool(torch.isfinite(norm + update.total.detach())):
+        return
+    values = {name: float(term.value.detach()) for name, term in update.terms.items()}
+    bad = [name for name, value in values.items() if not math.isfinite(value)] or ["the gradient"]
+    raise TrainingError(
+        f"step {step}: {', '.join(bad)} not finite ({values}); images: {', '.join(images())}; "
+        "nothing was stepped or saved: lower optimiser.rate, set gradient_clip, or look at these images"
+    )

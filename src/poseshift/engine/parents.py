@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from poseshift.config import PARENTS, RunConfig
-from poseshift.engine import checkpoint
+from poseshift.engine import checkpoint, poses
 from poseshift.engine.run import Run, open_run
 from poseshift.errors import CheckpointError, UsageError
 from poseshift.methods import METHODS
@@ -45,6 +45,8 @@ def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, folder / file.name)
         shutil.copyfile(parent.path / "run.yaml", folder / "run.yaml")
+        if role == INIT and (kept := poses.file_of(parent.path)) is not None:
+            shutil.copyfile(kept, folder / poses.FILE)
         notes[role] = {
             "run": str(source),
             "step": chosen.step,

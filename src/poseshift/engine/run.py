@@ -18,7 +18,7 @@ import torch
 
 from poseshift import config
 from poseshift.config import RunConfig
-from poseshift.engine import checkpoint
+from poseshift.engine import checkpoint, poses
 from poseshift.engine.checkpoint import Checkpoint
 from poseshift.errors import CheckpointError, UsageError
 from poseshift.models.pose_net import PoseNet
@@ -28,9 +28,8 @@ from poseshift.version import __version__
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
-KEEP = 2
 BEFORE_MANIFEST = {"run.yaml", "parents", "checkpoints"}
-OWN = BEFORE_MANIFEST | {"manifest.json"}
+OWN = BEFORE_MANIFEST | {"manifest.json", poses.FILE}
 
 Pointer = Literal["best", "last"]
 
@@ -135,15 +134,15 @@ class Run:
         checkpoint.write_text(self.checkpoints_path / pointer, at.path.name + "\n")
 
     def prune(self) -> None:
-        """Removes checkpoints beyond the newest two and those that a pointer names."""
+        """Removes checkpoints but the newest (``keep``), those that a pointer names, and the start."""
         everything = self.checkpoints()
         named = {
             (self.checkpoints_path / p).read_text().strip()
             for p in ("best", "last")
             if (self.checkpoints_path / p).is_file()
         }
-        for old in everything[:-KEEP]:
-            if old.path.name not in named:
+        for old in everything[: -self.config.keep]:
+            if old.path.name not in named and old.step:
                 shutil.rmtree(old.path)
 
     def note(self, **changes: Any) -> None:

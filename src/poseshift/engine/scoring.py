@@ -1,4 +1,4 @@
-"""What a checkpoint is scored by: agreement without target labels, the source's validation split, monitoring."""
+"""What a checkpoint is scored by: label-free scores, labelled source images held out, monitoring."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from dataclasses import asdict
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from poseshift import metrics
 from poseshift.batches import TargetBatch
 from poseshift.config import RunConfig
 from poseshift.data import augment
 from poseshift.data.crops import Crops
-from poseshift.data.loaders import Batches, collate
+from poseshift.data.loaders import collate
 from poseshift.draws import Draws
-from poseshift.engine import inference, select
-from poseshift.engine.checkpoint import Checkpoint
-from poseshift.engine.run import Run
+from poseshift.engine import inference, label_free
 from poseshift.engine.setup import Data
 from poseshift.methods.base import Method
 from poseshift.models.pose_net import PoseNet
@@ -30,22 +29,33 @@ CONFUSED = 25.0
 """Points of coincidence above the source's labels at which a run is told that its net may not know sides."""
 
 
-def scores(method: Method, data: Data, batches: Batches, config: RunConfig, *, step: int) -> dict[str, float]:
+def scores(
+    method: Method, data: Data, config: RunConfig, *, step: int, device: torch.device, known: Tensor | None = None
+) -> dict[str, float]:
     """Scores of the method as it is, in percent; the method must be in evaluation mode.
 
-    Labelled data without a visible keypoint gives no score, nor has a skeleton without sides a coincidence.
+    What has nothing to count gives no score: labelled data without a visible keypoint, the coincidence of a skeleton
+    without sides, plausibility without ``known`` poses.
+
+    Args:
+        method: Of the run.
+        data: Of the run; without a target the label-free scores are absent.
+        config: Of the run.
+        step: For the log.
+        device: Where the method is.
+        known: Normalised poses ``M×K×2`` of the source.
     """
     found: dict[str, float] = {}
     predictor, student = method.predictor, method.student
     if not isinstance(predictor, PoseNet) or not isinstance(student, PoseNet):
         return found
     if data.target is not None:
-        sides = data.skeleton.flip_pairs
-        found |= asdict(select.label_free(predictor, student, _pairs(data.target, batches, config), sides))
+        views, sides = _pairs(data.target, config, device), data.skeleton.flip_pairs
+        found |= asdict(label_free.label_free(predictor, student, views, sides, known))
         _warn_of_confusion(found["coincidence"], data, step=step)
     for name, crops in (("validation", data.validation), ("monitor", data.monitor)):
         if crops is not None:
-            found[name] = _mean_pck(predictor, crops, batches.device)
+            found[name] = _mean_pck(predictor, crops, device)
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
@@ -62,7 +72,7 @@ def _warn_of_confusion(coincidence: float, data: Data, *, step: int) -> None:
     if data.source is None or not sides:
         return
     shown = data.source.keypoints, data.source.annotations.visible
-    usual = select.labelled_coincidence(*shown, sides, size=data.source.size)
+    usual = label_free.labelled_coincidence(*shown, sides, size=data.source.size)
     if coincidence > usual + CONFUSED:
         log.warning(
             "step %d: left and right fall on one spot in %.0f %% of the pairs (source labels: %.0f %%): the model "
@@ -71,14 +81,14 @@ def _warn_of_confusion(coincidence: float, data: Data, *, step: int) -> None:
         )
 
 
-def _pairs(target: Crops, batches: Batches, config: RunConfig) -> Iterator[tuple[TargetBatch, TargetBatch]]:
+def _pairs(target: Crops, config: RunConfig, device: torch.device) -> Iterator[tuple[TargetBatch, TargetBatch]]:
     """Plain and augmented views of the same target images, equal at every checkpoint."""
     rows = rows_for_scoring(target, config.agreement_images, config.seed)
     upright = config.augment.student.model_copy(update={"flip": 0.0})  # points, not maps, are compared: sides stay
     for first in range(0, len(rows), config.batch_size):
         crops, ids, _ = collate([target[row] for row in rows[first : first + config.batch_size]])
-        crops, ids = crops.to(batches.device), ids.to(batches.device)
-        draws = Draws(seed=config.seed, step=first, start=0, count=len(ids), total=len(ids), device=batches.device)
+        crops, ids = crops.to(device), ids.to(device)
+        draws = Draws(seed=config.seed, step=first, start=0, count=len(ids), total=len(ids), device=device)
         plain = augment.plain(crops, size=target.size)
         strong = augment.draw(crops, upright, draws, size=target.size, stream="select")
         yield (
@@ -91,16 +101,3 @@ def rows_for_scoring(crops: Crops, count: int, seed: int) -> list[int]:
     """``count`` rows (all where there are fewer), the same for every checkpoint of a run."""
     chosen = np.random.default_rng(seed).permutation(len(crops))[:count]
     return [int(row) for row in np.sort(chosen)]
-
-
-def best(run: Run, config: RunConfig) -> Checkpoint:
-    """The checkpoint of highest agreement; the last one where none was scored or ``selection`` says so.
-
-    What a stop saved between two checkpoints counts only as long as there is no other: when a run was interrupted must
-    not decide which model it gives.
-    """
-    candidates = run.checkpoints()
-    if config.selection == "last":
-        return candidates[-1]
-    planned = [one for one in candidates if one.step % config.save_every == 0 or one.step == config.steps]
-    return max(planned or candidates, key=lambda one: (one.info["scores"].get("agreement", 0.0), one.step))

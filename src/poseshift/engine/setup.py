@@ -13,7 +13,7 @@ from torch import Tensor
 
 from poseshift.batches import Batch
 from poseshift.config import DataConfig, RunConfig
-from poseshift.data import frames, sources
+from poseshift.data import frames, sources, splits
 from poseshift.data.boxes import BoxMode
 from poseshift.data.crops import Crops, as_cut, resolve
 from poseshift.data.skeletons import KeypointMap, Partner, apply
@@ -25,6 +25,10 @@ from poseshift.methods.base import Context, Method
 from poseshift.types import Annotations, Skeleton
 
 log = logging.getLogger(__name__)
+
+HELD_OUT_PART = 20
+FEWEST = 32
+"""Of a source, at most a 20th is held out, and fewer than 32 instances are none: too few to say anything."""
 
 CropStore = dict[str, tuple[Tensor, Tensor]]
 """Decoded crops that the stages of one recipe share, by what they were cut from."""
@@ -115,6 +119,7 @@ def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | N
     if source is not None and config.source is not None:
         matched = sources.match(source, skeleton, mapping, origin=config.source.data)
         source = source if matched is None else apply(source, matched)
+    held_out, source = _apart(source, config)
     roles = (("source", source, config.source), ("target", target, config.target))
     cut = {role: resolve(read, own.boxes) for role, read, own in roles if read is not None and own is not None}
     return Data(
@@ -124,7 +129,9 @@ def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | N
         else None,
         validation=_held_out(
             config.validation if "source" in needs else None, config, skeleton, mapping, cut.get("source")
-        ),
+        )
+        if held_out is None or config.source is None
+        else _evaluated(held_out, config.source, config, cut.get("source")),
         monitor=_held_out(
             config.monitor, config, skeleton, config.target.mapping if config.target else {}, cut.get("target")
         ),
@@ -156,6 +163,14 @@ def _labelled(config: DataConfig) -> Annotations:
             "unlabelled ones as the target"
         )
     return source
+
+
+def _apart(source: Annotations | None, config: RunConfig) -> tuple[Annotations | None, Annotations | None]:
+    """What of the source is held out, if anything is, and what trains."""
+    if source is None or config.validation is not None:
+        return None, source
+    held_out, rest = splits.held_out(source, min(config.held_out, len(source) // HELD_OUT_PART))
+    return (held_out, rest) if len(held_out) >= FEWEST else (None, source)
 
 
 def _skeleton(config: RunConfig, source: Annotations | None, target: Annotations | None, begun: Run | None) -> Skeleton:
@@ -203,7 +218,8 @@ def _crops(
     if annotations is None or data is None:
         return None
     crops = Crops(annotations, data, size=config.input_size, margin=margin, cache_bytes=config.cache_mib * 2**20)
-    crops.share(store, f"{data.model_dump_json(exclude={'mapping'})} {config.input_size} {margin}")
+    # with their number, since stages may hold out different parts
+    crops.share(store, f"{data.model_dump_json(exclude={'mapping'})} {len(crops)} {config.input_size} {margin}")
     return crops
 
 
@@ -217,6 +233,10 @@ def _held_out(
     if data is None:
         return None
     annotations = sources.to_skeleton(_read(data), skeleton, data.mapping or mapping, origin=data.data)
+    return _evaluated(annotations, data, config, cut)
+
+
+def _evaluated(annotations: Annotations, data: DataConfig, config: RunConfig, cut: BoxMode | None) -> Crops:
     crop = as_cut(annotations, data, cut)
     return Crops(annotations, crop, size=config.input_size, cache_bytes=config.cache_mib * 2**20)
 

@@ -18,10 +18,10 @@ from poseshift.batches import Batch
 from poseshift.config import RunConfig, parse
 from poseshift.data.loaders import Batches, Share, Views
 from poseshift.draws import generator
-from poseshift.engine import checkpoint, devices, estimate, parents, scoring, setup
+from poseshift.engine import checkpoint, devices, estimate, parents, poses, scoring, select, setup
 from poseshift.engine import run as runs
 from poseshift.engine.journal import Journal, logged_to
-from poseshift.engine.optimise import Optimisers, term_norms
+from poseshift.engine.optimise import Optimisers, refuse_non_finite, term_norms
 from poseshift.engine.progress import Progress
 from poseshift.engine.quarantine import Quarantined
 from poseshift.engine.run import Run
@@ -106,6 +106,8 @@ class Session:
         config = self.config
         self.method: Method = setup.method_of(config, self.run, self.data)
         self.fabric.to_device(self.method)
+        known = poses.of_run(self.run.path, self.data.source if self.method.predictor is not None else None)
+        self.known = None if known is None else torch.from_numpy(known).to(self.fabric.device)
         self.optimisers = Optimisers(self.method, config.optimiser, clip=config.gradient_clip)
         streams = {"source": self.data.source, "target": self.data.target}
         self.quarantined = Quarantined(
@@ -118,11 +120,10 @@ class Session:
 
     def _create(self, path: Path, command: str) -> Run:
         config = self.config
-        rule = "label-free: teacher-student agreement on augmented target views"
         extra = {
             "device": str(self.fabric.device),
             **self.data.entries,
-            "selection": rule if config.selection == "label-free" and self.data.target else "last checkpoint",
+            "selection": select.rule(config, targets=self.data.target is not None),
             parents.LABELS: parents.label_use(config),
         }
         return runs.create(
@@ -158,7 +159,7 @@ class Session:
         found = run.newest_intact()
         step = 0 if found is None else found.step
         run.set_aside_beyond(step)
-        self.journal.cut(step)
+        self.journal.cut(-1 if found is None else step)
         if found is not None:
             try:
                 self.method.load_state_dict(found.tensors("method"))
@@ -170,7 +171,7 @@ class Session:
                     "go on with the version in the run's manifest, or train into another folder"
                 ) from error
             run.point("last", found)
-            run.point("best", scoring.best(run, self.config))
+            run.point("best", select.best(run, self.config).checkpoint)
         return step
 
     def run_to_end(self) -> Run:
@@ -183,6 +184,7 @@ class Session:
                 if self.data.matched is not None and self.method.predictor is not None:
                     log.info("%s", self.data.matched.table())
                 self._loop()
+                found = select.verdict(self.run, self.config)
         except PoseshiftError as error:
             self._note_failure(error)
             raise
@@ -195,7 +197,7 @@ class Session:
             )
             self._note_failure(told)
             raise told from error
-        self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"))
+        self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"), **found)
         return self.run
 
     def _note_failure(self, error: PoseshiftError) -> None:
@@ -209,6 +211,7 @@ class Session:
         if not self.quiet and self.start < config.steps:
             log.info("%s", self.memory())
         if self.start == 0:
+            self._save_start()
             method.refresh(self.batches.plain_targets(batch_size=config.batch_size))
         batches = self.batches(self.start)
         with Signals() as signals, self.progress as progress:
@@ -224,6 +227,11 @@ class Session:
                     raise Interrupted(
                         stop, f"{self.run.path}: interrupted, saved at step {done}; run it again to go on"
                     )
+
+    def _save_start(self) -> None:
+        """An adaptation keeps and scores what it starts from: what it makes may be worse."""
+        if self.config.init and self.data.target is not None and not self.run.checkpoints():
+            self.save(0)
 
     def memory(self) -> estimate.Memory:
         """How much memory a step will need."""
@@ -243,7 +251,7 @@ class Session:
         for number, update in enumerate(self._updates(batch, progress)):
             norms = term_norms(update) if self._due(step) else {}
             norm, _ = self.optimisers.gradients(self.fabric, update)
-            self._refuse_non_finite(norm, update, step, batch)
+            refuse_non_finite(norm, update, step, lambda: self.data.images_of(batch))
             self.optimisers.step(update.on)
             self.journal.record(update, number=number, norm=norm, norms=norms)
         method.after_step(progress)
@@ -262,24 +270,13 @@ class Session:
     def _due(self, step: int) -> bool:
         return bool(self.config.norms_every) and step % self.config.norms_every == 0
 
-    def _refuse_non_finite(self, norm: torch.Tensor, update: Update, step: int, batch: Batch) -> None:
-        if bool(torch.isfinite(norm + update.total.detach())):
-            return
-        values = {name: float(term.value.detach()) for name, term in update.terms.items()}
-        bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")] or [
-            "the gradient"
-        ]
-        raise TrainingError(
-            f"step {step}: {', '.join(bad)} not finite ({values}); images: {', '.join(self.data.images_of(batch))}; "
-            "nothing was stepped or saved: lower optimiser.rate, set gradient_clip, or look at these images"
-        )
-
     def save(self, step: int) -> None:
         """Scores the checkpoint without target labels, writes it, moves the pointers, removes old ones."""
         self.journal.flush(step)
         method = self.method
         method.eval()
-        scores = scoring.scores(method, self.data, self.batches, self.config, step=step)
+        device = self.fabric.device
+        scores = scoring.scores(method, self.data, self.config, step=step, device=device, known=self.known)
         self.journal.write({"step": step, "scores": scores})
         if self.fabric.global_rank == 0:
             tensors = {"method": method.state_dict()}
@@ -293,6 +290,6 @@ class Session:
                 info={"scores": scores},
             )
             self.run.point("last", made)
-            self.run.point("best", scoring.best(self.run, self.config))
+            self.run.point("best", select.best(self.run, self.config).checkpoint)
             self.run.prune()
         method.train()

@@ -19,6 +19,10 @@ Point = tuple[float, float]
 
 SCORES = {
     "agreement": "Agreement without labels",
+    "equivariance": "Equivariance error",
+    "entropy": "Entropy of heatmaps",
+    "information": "Information of heatmaps",
+    "plausibility": "Distance from source poses",
     "coincidence": "Left and right on one spot",
     "validation": "PCK on held-out source",
     "monitor": "PCK on target labels (monitoring)",

@@ -47,6 +47,7 @@ class About:
         entry: The run.
         facts: Name to text.
         selection: The rule, and where the pointers stand.
+        worse: What says that adaptation made the model worse, so that its start was kept; empty where nothing does.
         data: Role to what is known about it.
         matching: How the source's keypoints became the run's: rows of target, source and how; empty where they are the
             same.
@@ -60,6 +61,7 @@ class About:
     entry: Entry
     facts: Mapping[str, str]
     selection: str
+    worse: str
     pointers: Mapping[str, str]
     data: Mapping[str, str]
     matching: tuple[tuple[str, str, str], ...]
@@ -74,7 +76,8 @@ def summary(subject: Entry, compared: Comparison | None, tables: Sequence[Table]
     """What was run and what came out; says so where nothing was measured."""
     found = [(table, row) for table in tables for row in table.parts[0].rows if row.entry is subject]
     measured = [(table, row) for table, row in found if row.visible.mean is not None]
-    what = f"{_name(subject)} {_did(subject)}"
+    kept = "; by its scores without labels adaptation made it worse, so the model that it started from is kept"
+    what = f"{_name(subject)} {_did(subject)}{kept if _worse(subject) else ''}"
     if not measured:
         return Summary(sentence=f"{what}. {_unmeasured(subject)}", numbers=())
     table, row = measured[0]
@@ -135,6 +138,11 @@ def _did(entry: Entry) -> str:
     return f"was trained on {f'labelled {source}' if source else target or 'no data'}{labels or ''}"
 
 
+def _worse(entry: Entry) -> str:
+    said = str(entry.run.manifest.get("negative_transfer", "no"))
+    return "" if said == "no" else said
+
+
 def _unmeasured(entry: Entry) -> str:
     if not entry.predicts:
         return "It makes no pose net, so there is nothing to evaluate."
@@ -182,6 +190,7 @@ def about(entry: Entry) -> About:
         entry=entry,
         facts=facts(entry),
         selection=str(manifest.get("selection", "unknown")),
+        worse=_worse(entry),
         pointers={name: _pointer(entry, name) for name in ("best", "last")},
         data=_data(entry),
         matching=rows,
