@@ -7,7 +7,10 @@ from tests import tiny
 
 import poseshift
 
-NAMES = {"adapt", "train", "evaluate", "predict", "report", "open_run", "Run", "RunConfig", "PoseshiftError"}
+NAMES = {
+    *("adapt", "train", "evaluate", "predict", "calibrate", "report"),
+    *("open_run", "Run", "RunConfig", "PoseshiftError"),
+}
 TYPES = {"Skeleton", "Record", "Annotations", "Predictions", "View", "SourceBatch", "TargetBatch", "Batch"}
 
 

@@ -122,9 +122,12 @@ def predict(
     ] = None,
     checkpoint: Which = "best",
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
+    raw_scores: Annotated[
+        bool, typer.Option("--raw-scores", help="Heights of heatmap peaks instead of calibrated probabilities.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Predict keypoints of images and folders.
+    """Predict keypoints of images and folders; a score is the probability that the keypoint is right, if calibrated.
 
     Example: poseshift predict runs/mine/adapt photos --out predictions.csv
     """
@@ -139,10 +142,32 @@ def predict(
             boxes=boxes,
             which=_which(checkpoint),
             flip_test=flip_test,
+            raw_scores=raw_scores,
             device=device,
             advance=advance,
         )
-    print(f"{found.count} instances: {out}")
+    print(f"{found.count} instances: {out}; scores are {'calibrated' if found.calibrated else 'raw'}")
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    checkpoint: Which = "best",
+    set_: Set = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Calibrate the scores of a finished run and look for collapse, without target labels; training does so itself.
+
+    For runs of earlier versions, or whose data moved. Example: poseshift calibrate runs/mine/adapt
+    """
+    from poseshift.apps.tables import trust_lines
+    from poseshift.engine.run import open_run
+    from poseshift.engine.trust import calibrate as run_calibrate
+
+    opened, which = open_run(run), _which(checkpoint)
+    run_calibrate(opened, which=which, overrides=set_ or (), device=device)
+    examined = opened.trust(f"step-{opened.checkpoint(which).step}") or {}
+    print(json.dumps(examined, indent=1) if as_json else "\n".join(trust_lines(examined)))
 
 
 def report(

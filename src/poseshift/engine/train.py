@@ -18,7 +18,7 @@ from poseshift.batches import Batch
 from poseshift.config import RunConfig, parse
 from poseshift.data.loaders import Batches, Share, Views
 from poseshift.draws import generator
-from poseshift.engine import checkpoint, devices, estimate, parents, scoring, setup
+from poseshift.engine import checkpoint, devices, estimate, parents, scoring, setup, trust
 from poseshift.engine import run as runs
 from poseshift.engine.journal import Journal, logged_to
 from poseshift.engine.optimise import Optimisers, term_norms
@@ -113,6 +113,7 @@ class Session:
         )
         self.batches = self._batches(config.batch_size, workers=config.workers)
         self.journal = Journal(self.run.path, every=config.log_every)
+        self.trust = trust.Examiner(self.data, config, self.run, self.journal.write)
         self.progress = Progress(config.steps, label=self.run.path.name, quiet=self.quiet)
         self.start = self._resume()
 
@@ -195,7 +196,7 @@ class Session:
             )
             self._note_failure(told)
             raise told from error
-        self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"))
+        self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"), **trust.noted(self.run))
         return self.run
 
     def _note_failure(self, error: PoseshiftError) -> None:
@@ -282,6 +283,7 @@ class Session:
         scores = scoring.scores(method, self.data, self.batches, self.config, step=step)
         self.journal.write({"step": step, "scores": scores})
         if self.fabric.global_rank == 0:
+            self.trust.examine(method.predictor, method.student, step=step)
             tensors = {"method": method.state_dict()}
             if method.predictor is not None:
                 tensors["predictor"] = method.predictor.state_dict()

@@ -57,6 +57,11 @@ class MethodConfig(BaseModel):
         """Whether it can only start from a trained net; so does all that sees target images and no labelled ones."""
         return "source" not in self.needs
 
+    @property
+    def makes_logits(self) -> bool:
+        """Whether the net's heatmaps are logits, whose softmax is what was trained, not heatmaps as drawn."""
+        return False
+
     def without_weights(self) -> Self:
         """The same configuration with nothing to load from outside the run folder."""
         return self
