@@ -174,7 +174,9 @@ def main() -> None:
             print(f"{run.path}: {row['truth']}", flush=True)
         rows.append(json.loads(kept.read_text(encoding="utf-8")))
     note_in_ledger(options, fresh, commit())
-    about = f"`{options.data.partition(':')[0]}` {options.split}, every {options.every}. instance; commit {commit()[:12]}"
+    about = (
+        f"`{options.data.partition(':')[0]}` {options.split}, every {options.every}. instance; commit {commit()[:12]}"
+    )
     text = markdown(options.name, rows, about)
     print(text)
     if options.name:

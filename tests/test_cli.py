@@ -202,7 +202,7 @@ def test_comparisons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_predict(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.photos(tmp_path / "photos", 3)
     assert tiny.call(monkeypatch, "predict", run.path, tmp_path / "photos", "--out", tmp_path / "p.json") == 0
-    assert capsys.readouterr().out == f"3 instances: {tmp_path / 'p.json'}\n"
+    assert capsys.readouterr().out == f"3 instances: {tmp_path / 'p.json'}; scores are calibrated\n"
     assert len(json.loads((tmp_path / "p.json").read_text())) == 3
     assert tiny.call(monkeypatch, "predict", run.path, tmp_path / "photos", "--out", tmp_path / "p.xml") == 2
     assert "give a name that ends in .json or .csv" in capsys.readouterr().err

@@ -8,18 +8,9 @@ from tests import tiny
 import poseshift
 
 NAMES = {
-    "ablate",
-    "adapt",
-    "compare",
-    "sweep",
-    "train",
-    "evaluate",
-    "predict",
-    "report",
-    "open_run",
-    "Run",
-    "RunConfig",
-    "PoseshiftError",
+    *("adapt", "train", "evaluate", "predict", "calibrate", "report"),
+    *("open_run", "Run", "RunConfig", "PoseshiftError"),
+    *("ablate", "compare", "sweep"),
 }
 TYPES = {"Skeleton", "Record", "Annotations", "Predictions", "View", "SourceBatch", "TargetBatch", "Batch"}
 

@@ -29,6 +29,40 @@ def random_hits(rng: np.random.Generator, count: int, share: float = 0.8) -> Hit
 
 
 @settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 60), bins=st.integers(1, 20))
+def test_expected_calibration_error_against_a_loop(seed: int, count: int, bins: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, hits = rng.random((count, 4)).astype(np.float32), random_hits(rng, count)
+    scores[rng.random((count, 4)) < 0.1] = 1.0
+    held: dict[int, list[tuple[float, bool]]] = {}
+    for i in range(count):
+        for k in range(4):
+            if hits.counted[i, k]:
+                place = min(int(np.float64(scores[i, k]) * bins), bins - 1)
+                held.setdefault(place, []).append((float(scores[i, k]), bool(hits.right[i, k])))
+    total = sum(map(len, held.values()))
+    error = sum(
+        abs(sum(s for s, _ in one) / len(one) - sum(r for _, r in one) / len(one)) * len(one) for one in held.values()
+    )
+    found = metrics.expected_calibration_error(scores, hits, bins=bins)
+    assert found == pytest.approx(error / total) if total else math.isnan(found)
+    table = metrics.reliability(scores, hits, bins=bins)
+    assert table.count.tolist() == [len(held.get(b, [])) for b in range(bins)]
+    for b, one in held.items():
+        assert table.score[b] == pytest.approx(sum(s for s, _ in one) / len(one))
+        assert table.right[b] == pytest.approx(sum(r for _, r in one) / len(one))
+
+
+def test_calibration_error_of_known_scores() -> None:
+    """Half right at 0.5 is perfect; all wrong at 1 is as bad as it gets."""
+    right = np.array([[True, False]])
+    counted = np.ones((1, 2), bool)
+    assert metrics.expected_calibration_error(np.full((1, 2), 0.5, np.float32), Hits(right=right, counted=counted)) == 0
+    none = Hits(right=np.zeros((1, 2), bool), counted=counted)
+    assert metrics.expected_calibration_error(np.ones((1, 2), np.float32), none) == 1
+
+
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 20), alpha=st.floats(0.01, 0.5))
 def test_exact_protocol_against_a_loop(seed: int, count: int, alpha: float) -> None:
     rng = np.random.default_rng(seed)

@@ -175,7 +175,7 @@ class Says(nn.Module):
 
     def __init__(self, points: Sequence[Sequence[float]], *, stride: int = 4) -> None:
         super().__init__()
-        self.points, self.stride = torch.tensor(points, dtype=torch.float32), stride
+        self.points, self.stride, self.logit_sigma = torch.tensor(points, dtype=torch.float32), stride, None
 
     def forward(self, images: torch.Tensor) -> PoseOutput:
         size = (images.shape[-2] // self.stride, images.shape[-1] // self.stride)

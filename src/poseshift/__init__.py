@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from poseshift.engine.run import Run as Run
     from poseshift.engine.run import open_run as open_run
     from poseshift.engine.train import train as train
+    from poseshift.engine.trust import calibrate as calibrate
     from poseshift.errors import PoseshiftError as PoseshiftError
     from poseshift.types import Annotations as Annotations
     from poseshift.types import Predictions as Predictions
@@ -38,6 +39,7 @@ _FACE = {
     "report": "poseshift.apps.report",
     "train": "poseshift.engine.train",
     "evaluate": "poseshift.engine.evaluate",
+    "calibrate": "poseshift.engine.trust",
     "open_run": "poseshift.engine.run",
     "Run": "poseshift.engine.run",
     "RunConfig": "poseshift.config",

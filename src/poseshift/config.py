@@ -119,6 +119,11 @@ class RunConfig(_Strict):
     selection: Selection = Field("label-free", description="What `best` points to: a combination, or one score.")
     oracle: bool = Field(False, description="The source is the target's own labelled data: an oracle; reports say so.")
 
+    @property
+    def logit_sigma(self) -> float | None:
+        """Sigma of the Gaussian that the softmax of the net's maps is trained to be; None where they are no logits."""
+        return self.heatmap.sigma if self.method.makes_logits else None
+
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
         if self.input_size % 32:

@@ -9,6 +9,8 @@ PCK@α, two protocols:
     As the reference code of the field does it (section 2.5): on the cells of heatmap maxima, strictly less than
     ``α × size`` of the map, keypoints whose true cell has x ≤ 1 or y ≤ 1 left out, averaged over batches of 32.
 
+Calibration: a score in [0, 1] is held against how often keypoints of that score are right under ``exact``.
+
 Means of a group are means over its keypoints; keypoints that never count are left out (NaN).
 """
 
@@ -162,6 +164,49 @@ def paired_difference(ours: list[Hits], theirs: list[Hits], weights: DoubleArray
         for x, y in zip(ours, theirs, strict=True)
     ]
     return Interval(value=float(np.mean(mean)), low=low, high=high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """Scores against how often they are right, in ``B`` bins of equal width over [0, 1]; NaN in an empty bin.
+
+    Attributes:
+        count: ``B`` keypoints.
+        score: ``B`` mean scores.
+        right: ``B`` shares right.
+    """
+
+    count: npt.NDArray[np.int64]
+    score: DoubleArray
+    right: DoubleArray
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error in [0, 1]: ``Σ_b n_b / n · |right_b - score_b|``; NaN without a keypoint."""
+        total = int(self.count.sum())
+        gaps = np.nan_to_num(np.abs(self.right - self.score))
+        return float((self.count * gaps).sum() / total) if total else float("nan")
+
+
+def reliability(scores: FloatArray, hits: Hits, *, bins: int = 15) -> Reliability:
+    """How often keypoints of about equal scores are right.
+
+    Args:
+        scores: ``N×K`` in [0, 1].
+        hits: Which of these keypoints are right, and which count; all that count are pooled.
+        bins: Of equal width; a score on an edge belongs to the upper bin, 1 to the last.
+    """
+    kept, right = scores[hits.counted].astype(np.float64), hits.right[hits.counted].astype(np.float64)
+    place = np.clip((kept * bins).astype(np.int64), 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        sums = [np.bincount(place, weights=values, minlength=bins) / count for values in (kept, right)]
+    return Reliability(count=count, score=sums[0], right=sums[1])
+
+
+def expected_calibration_error(scores: FloatArray, hits: Hits, *, bins: int = 15) -> float:
+    """ECE (Naeini et al., AAAI 2015) in [0, 1] of :func:`reliability`'s bins."""
+    return reliability(scores, hits, bins=bins).error
 
 
 def end_point_error(predicted: FloatArray, truth: FloatArray, counted: BoolArray) -> float:

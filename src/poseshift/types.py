@@ -202,12 +202,15 @@ class Predictions:
     Attributes:
         keypoints: ``N×K×2``, float32, in pixels of the original image.
         scores: ``N×K``, float32 in [0, 1].
+        calibrated: Whether a score is the probability that the keypoint lies within PCK@0.05 of its true place; else
+            it is the height of the heatmap's peak, which is no probability.
         crop_side: ``N``, float32: side of the square evaluation crop in pixels of the original image.
     """
 
     keypoints: FloatArray
     scores: FloatArray
     crop_side: FloatArray
+    calibrated: bool = False
 
     @property
     def count(self) -> int:

@@ -98,6 +98,9 @@ def test_other_target_labels_change_no_bit(
     assert found.checkpoint("best").step == expected.checkpoint("best").step
     assert found.manifest.get("negative_transfer") == expected.manifest.get("negative_transfer")
     assert found.manifest["data"] == expected.manifest["data"]
+    for step in (2, 4):  # calibration and collapse
+        assert found.trust(f"step-{step}") == expected.trust(f"step-{step}")
+    assert (expected.trust("step-4") is None) == (expected.manifest.get("trust") is None) == (method == "style")
 
 
 def test_target_images_do_reach_training(change: dict[str, str], plain: Callable[[str], Run], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 class Sees(nn.Module):
     """Two keypoints: the red and the green spot of a picture, which heatmaps are."""
 
-    stride = 2
+    stride, logit_sigma = 2, None
 
     def forward(self, images: Tensor) -> PoseOutput:
         low = images.amin(dim=(-2, -1), keepdim=True)
@@ -51,7 +51,7 @@ def test_what_the_net_sees_is_found_where_it_is(size: tuple[int, int], tmp_path:
 class Mirrored(nn.Module):
     """Says ``left`` at (10, 20) of a picture that is bright at the left; of its mirror image what belongs there."""
 
-    stride = 4
+    stride, logit_sigma = 4, None
 
     def forward(self, images: Tensor) -> PoseOutput:
         points = []
@@ -120,3 +120,15 @@ def test_what_does_not_decode_has_no_prediction(tmp_path: Path) -> None:
     missing = np.isnan(found.predictions.keypoints).all(axis=(1, 2))
     assert missing.tolist() == [False, True, False, True]
     assert found.predictions.scores[1].tolist() == [0, 0]
+
+
+def test_scores_of_logits_are_those_of_their_softmax(tmp_path: Path) -> None:
+    spots(tmp_path / "a.png", (90, 60), [(20.3, 30.6), (34.8, 22.1)])
+    crops = Crops(detections.whole_images([tmp_path / "a.png"]), CropConfig(boxes="given", padding=1.2), size=96)
+    net = Sees()
+    drawn = inference.infer(net, crops, device=CPU)  # type: ignore[arg-type]
+    net.logit_sigma = 1.5  # type: ignore[assignment]
+    softened = inference.infer(net, crops, device=CPU)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(softened.cells, drawn.cells)
+    assert drawn.predictions.scores.tolist() == [[1.0, 1.0]]
+    assert (softened.predictions.scores < 0.05).all()

@@ -177,3 +177,20 @@ def test_rectify_of_an_empty_map_sits_at_the_origin() -> None:
     assert found[0, 0, 0, 0] == 1
     assert not found[0, 0, 7:].any()
     assert not found[0, 0, :, 7:].any()
+
+
+def test_logits_of_a_gaussian_have_its_peak_and_place() -> None:
+    """A net that has learnt the divergence to the end; a constant added to its logits changes nothing."""
+    drawn, _ = encoded(70.3, 41.8, sigma=2.0)
+    logits = (drawn + 1e-12).log()[None, None] - 40.0
+    maps = heatmaps.from_logits(logits, 2.0)
+    torch.testing.assert_close(maps[0, 0], drawn, atol=2e-4, rtol=0)
+    found, score = heatmaps.decode(maps, stride=4)
+    assert math.dist(found[0, 0].tolist(), (70.3, 41.8)) < 0.02
+    assert score.item() == pytest.approx(drawn.max().item(), abs=2e-4)
+    assert heatmaps.decode(logits, stride=4)[1].item() == 0
+
+
+def test_logits_that_know_nothing_score_next_to_nothing() -> None:
+    maps = heatmaps.from_logits(torch.full((1, 1, HEIGHT, WIDTH), 7.0), 1.5)
+    assert maps.max().item() == pytest.approx(2 * math.pi * 1.5**2 / (HEIGHT * WIDTH))

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from poseshift.data import detections
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.data.images import SUFFIXES
-from poseshift.engine import checkpoint, devices, inference
+from poseshift.engine import checkpoint, devices, inference, trust
 from poseshift.engine.run import Pointer, Run, open_run
 from poseshift.engine.stream import BATCH, Stream
 from poseshift.errors import DataError, UsageError
@@ -35,10 +36,14 @@ def predict(
     which: Pointer | int = "best",
     flip_test: bool = False,
     adapt: str | None = None,
+    raw_scores: bool = False,
     device: str = "auto",
     advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[Annotations, Predictions]:
     """Predicts keypoints.
+
+    Scores are calibrated where the checkpoint is: of keypoints that score 0.8, 80 % should lie within PCK@0.05. A
+    checkpoint that was never examined gives raw scores, and a warning, as does one that is adapted to the images.
 
     Args:
         run: A run with a pose net, or its path.
@@ -49,6 +54,7 @@ def predict(
         flip_test: Average with the mirrored image.
         adapt: Adapt a copy of the net to the images, batch by batch and each before it is predicted: ``statistics``,
             ``entropy`` or ``consistency``. The run folder stays as it is.
+        raw_scores: Scores are the heights of the heatmaps' peaks all the same.
         device: ``auto``, ``cpu``, ``cuda``, …
         advance: Called with the number of instances done.
 
@@ -80,9 +86,10 @@ def predict(
     if found.failed:
         names = [instances[row].key for row in found.failed]
         log.warning("%d images do not decode and have no prediction: %s", len(names), ", ".join(names[:5]))
+    said = found.predictions if raw_scores else calibrated(run, which, found.predictions, adapted=adapt is not None)
     if out is not None:
-        write(Path(out), instances, found.predictions, run.skeleton)
-    return instances, found.predictions
+        write(Path(out), instances, said, run.skeleton)
+    return instances, said
 
 
 def _instances(run: Run, files: list[Path], boxes: str | Path | None) -> tuple[Annotations, CropConfig]:
@@ -101,6 +108,26 @@ def _instances(run: Run, files: list[Path], boxes: str | Path | None) -> tuple[A
     own = run.config.target or run.config.source
     padding = 1.0 if boxes is None else (own or CropConfig()).padding
     return instances, CropConfig(boxes="given", padding=padding)
+
+
+def calibrated(run: Run, which: Pointer | int, said: Predictions, *, adapted: bool) -> Predictions:
+    """Predictions of a checkpoint with its calibrated scores; raw ones, and a warning, where it has no calibration.
+
+    Nor has a net that was adapted to the images: the calibration is that of the checkpoint as it was trained.
+    """
+    if adapted:
+        log.warning("scores are raw, the heights of heatmap peaks: the calibration is of the net before it was adapted")
+        return said
+    known = trust.calibration_of(run, which)
+    if known is None:
+        log.warning(
+            "scores are raw, the heights of heatmap peaks: this checkpoint is not calibrated; "
+            "`poseshift calibrate %s` does that without target labels",
+            run.path,
+        )
+        return said
+    scores = np.where(np.isfinite(said.keypoints).all(-1), known(said.scores), 0).astype(np.float32)
+    return replace(said, scores=scores, calibrated=True)
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
@@ -141,6 +168,7 @@ def _coco_text(instances: Annotations, found: Predictions) -> str:
                 "category_id": _identity(record.category),
                 "keypoints": [round(float(value), 3) for value in points.ravel()],
                 "score": round(float(found.scores[row].mean()), 5),
+                "calibrated": found.calibrated,
             }
         )
     return json.dumps(results, allow_nan=False) + "\n"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from poseshift.engine.calibration import HELD
+from poseshift.engine.collapse import BELOW, LIMITS, UNITS, WORDS
+
 
 def text_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
     """One line for each named result of an evaluation: groups, mean, interval; fits 80 characters for the usual groups.
@@ -43,4 +46,41 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
         if counted in part
     }
     data = f"{result['data']} {result['split'] or ''}".strip()
-    return text_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows)
+    table = text_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows)
+    known = result["calibration"]
+    said = "not calibrated" if known["ece"] is None else f"{_number(known['ece'])} calibrated"
+    return f"{table}\nexpected calibration error of scores (%): {_number(known['ece_raw'])} raw, {said}"
+
+
+def trust_lines(examined: Mapping[str, Any]) -> list[str]:
+    """What was examined of a checkpoint (``trust/step-N.json``), in sentences for a terminal or a page."""
+    known = examined["calibration"]
+    lines = [f"step {examined['step']}, {examined['nets']}"]
+    if known is None:
+        lines.append("scores: raw; nothing labelled to calibrate on")
+    else:
+        formula = f"σ({known['slope']:.3g}·logit(s) {known['intercept'] + known['shift']:+.3g})".replace("-", "−")
+        lines.append(f"scores: {formula} of the raw score s, fitted on {HELD[known['held']]}")
+    lines += [line for line in (expected_line(known),) if line]
+    lines += [collapse_line(name, one) for name, one in examined["collapse"].items()]
+    if not examined["collapse"]:
+        lines.append("collapse: not judged, since no target or too few labelled source poses are known")
+    return lines
+
+
+def expected_line(known: Mapping[str, Any] | None) -> str:
+    """The share of the target's keypoints that should be right, from a calibration; empty where it is not known."""
+    if known is None or known["expected"] is None:
+        return ""
+    shares = [f"{100 * known[name]:.1f} %" for name in ("agreement_target", "agreement_source", "right_source")]
+    return (
+        f"expected within PCK@0.05 on the target: {100 * known['expected']:.1f} % of keypoints "
+        f"(agreement {shares[0]}; on the source {shares[1]}, where {shares[2]} are right)"
+    )
+
+
+def collapse_line(name: str, one: Mapping[str, Any]) -> str:
+    """One measure of collapse in words."""
+    said = "cannot be judged" if one["value"] is None else f"{one['value']:.0f} %"
+    limit = f"found {'below' if name in BELOW else 'above'} {LIMITS[name]:g} %"
+    return f"{WORDS[name]}: {'FOUND' if one['found'] else 'no'} ({UNITS[name]} {said}; {limit})"

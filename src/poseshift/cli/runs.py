@@ -130,9 +130,12 @@ def predict(
             "consistency of two views their scales and shifts too. The run stays as it is.",
         ),
     ] = None,
+    raw_scores: Annotated[
+        bool, typer.Option("--raw-scores", help="Heights of heatmap peaks instead of calibrated probabilities.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Predict keypoints of images and folders.
+    """Predict keypoints of images and folders; a score is the probability that the keypoint is right, if calibrated.
 
     Example: poseshift predict runs/mine/source photos --adapt statistics --out predictions.csv
     """
@@ -148,10 +151,32 @@ def predict(
             which=_which(checkpoint),
             flip_test=flip_test,
             adapt=adapt,
+            raw_scores=raw_scores,
             device=device,
             advance=advance,
         )
-    print(f"{found.count} instances: {out}")
+    print(f"{found.count} instances: {out}; scores are {'calibrated' if found.calibrated else 'raw'}")
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    checkpoint: Which = "best",
+    set_: Set = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Calibrate the scores of a finished run and look for collapse, without target labels; training does so itself.
+
+    For runs of earlier versions, or whose data moved. Example: poseshift calibrate runs/mine/adapt
+    """
+    from poseshift.apps.tables import trust_lines
+    from poseshift.engine.run import open_run
+    from poseshift.engine.trust import calibrate as run_calibrate
+
+    opened, which = open_run(run), _which(checkpoint)
+    run_calibrate(opened, which=which, overrides=set_ or (), device=device)
+    examined = opened.trust(f"step-{opened.checkpoint(which).step}") or {}
+    print(json.dumps(examined, indent=1) if as_json else "\n".join(trust_lines(examined)))
 
 
 def report(

@@ -16,7 +16,8 @@ from poseshift import metrics
 from poseshift.data import sources
 from poseshift.data.boxes import BoxMode
 from poseshift.data.crops import CropConfig, Crops, as_cut
-from poseshift.engine import checkpoint, devices, inference
+from poseshift.engine import checkpoint, devices, inference, trust
+from poseshift.engine.calibration import Calibration
 from poseshift.engine.inference import Inferred
 from poseshift.engine.run import Pointer, Run, open_run
 from poseshift.errors import DataError, UsageError
@@ -54,7 +55,8 @@ def evaluate(
 
     Returns:
         The content of ``metrics.json``: PCK@0.05 in percent by keypoint and group over ``visible`` and over
-        ``labelled`` keypoints, with a 95 % interval of the mean over resampled images.
+        ``labelled`` keypoints, with a 95 % interval of the mean over resampled images; and ``calibration``, see
+        :func:`trustworthiness`.
 
     Raises:
         UsageError, DataError: The run, the data or the options do not fit.
@@ -66,6 +68,7 @@ def evaluate(
     flip = annotations.skeleton.flip_index if flip_test else None
     found = inference.infer(net, crops, device=devices.choose(device), flip_index=flip, advance=advance)
     refuse_failures(found, annotations)
+    calibrated = trust.calibration_of(run, which)
     result = {
         "data": data,
         "split": split,
@@ -78,8 +81,9 @@ def evaluate(
         "boxes": crops.boxes,
         "note": annotations.note,
         **score(crops, found, stride=net.stride, protocol=protocol),
+        "calibration": trustworthiness(crops, found, calibrated),
     }
-    _write(run, result, found)
+    _write(run, result, found, calibrated)
     return result
 
 
@@ -162,6 +166,25 @@ def score(crops: Crops, found: Inferred, *, stride: float, protocol: Protocol) -
     return result
 
 
+def trustworthiness(crops: Crops, found: Inferred, calibrated: Calibration | None) -> dict[str, Any]:
+    """How far scores are what they say of visible keypoints, in percent, by the ``exact`` protocol.
+
+    Returns:
+        ``ece_raw``: expected calibration error of raw scores; ``ece``: of calibrated ones; ``mean_score``: their mean,
+        the share right that is expected without labels; ``right``: the share that is right, of all keypoints as one.
+        What is not known (a run without calibration, no visible keypoint) is None.
+    """
+    hits = hits_of(crops, found, stride=1, protocol="exact", occluded=False)
+    raw, counted = found.predictions.scores, hits.counted
+    said = None if calibrated is None else calibrated(raw)
+    return {
+        "ece_raw": _percent(metrics.expected_calibration_error(raw, hits)),
+        "ece": None if said is None else _percent(metrics.expected_calibration_error(said, hits)),
+        "mean_score": None if said is None or not counted.any() else _percent(float(said[counted].mean())),
+        "right": _percent(float(hits.right.sum() / counted.sum()) if counted.any() else float("nan")),
+    }
+
+
 def _table(hits: Hits, weights: metrics.DoubleArray, annotations: Annotations, protocol: Protocol) -> dict[str, Any]:
     skeleton = annotations.skeleton
     values = metrics.pck(hits) if protocol == "exact" else metrics.pck_by_batch(hits)
@@ -195,15 +218,13 @@ def folder_name(data: str, split: str | None) -> str:
     return f"{name[-80:]}-{split or 'all'}"
 
 
-def _write(run: Run, result: dict[str, Any], found: Inferred) -> None:
+def _write(run: Run, result: dict[str, Any], found: Inferred, calibrated: Calibration | None) -> None:
     folder = run.path / "evaluation" / folder_name(result["data"], result["split"])
     name = "metrics.json" if result["protocol"] == "exact" else f"metrics-{result['protocol']}.json"
     checkpoint.write_text(folder / name, json.dumps(result, indent=1) + "\n")
-    packed = io.BytesIO()
-    np.savez_compressed(
-        packed,
-        keypoints=found.predictions.keypoints,
-        scores=found.predictions.scores,
-        crop_side=found.predictions.crop_side,
-    )
+    packed, said = io.BytesIO(), found.predictions
+    columns = {"keypoints": said.keypoints, "scores": said.scores, "crop_side": said.crop_side}
+    if calibrated is not None:
+        columns["calibrated"] = calibrated(said.scores)
+    np.savez_compressed(packed, **columns)  # type: ignore[arg-type]
     checkpoint.write_bytes(folder / "predictions.npz", packed.getvalue())

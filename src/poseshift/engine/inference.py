@@ -35,12 +35,19 @@ class Inferred:
 
 
 def heatmaps_of(net: PoseNet, images: Tensor, flip_index: tuple[int, ...] | None) -> Tensor:
-    """Heatmaps ``B×K×h×w`` of images ``B×3×H×W``, averaged with those of the mirrored images given an index."""
-    maps: Tensor = net(images).heatmaps.float()
+    """Heatmaps ``B×K×h×w`` of images ``B×3×H×W``, averaged with those of the mirrored images given an index.
+
+    Logits come out on the scale of drawn heatmaps (:func:`poseshift.ops.heatmaps.from_logits`).
+    """
+    maps = _as_drawn(net, net(images).heatmaps)
     if flip_index is None:
         return maps
-    mirrored: Tensor = net(images.flip(-1)).heatmaps.float()
+    mirrored = _as_drawn(net, net(images.flip(-1)).heatmaps)
     return (maps + mirrored.flip(-1)[:, list(flip_index)]) / 2
+
+
+def _as_drawn(net: PoseNet, maps: Tensor) -> Tensor:
+    return maps.float() if net.logit_sigma is None else heatmaps.from_logits(maps, net.logit_sigma)
 
 
 @torch.no_grad()

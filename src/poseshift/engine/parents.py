@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,11 @@ def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, folder / file.name)
         shutil.copyfile(parent.path / "run.yaml", folder / "run.yaml")
-        if role == INIT and (kept := poses.file_of(parent.path)) is not None:
-            shutil.copyfile(kept, folder / poses.FILE)
+        if role == INIT and (normalised := poses.file_of(parent.path)) is not None:
+            shutil.copyfile(normalised, folder / poses.FILE)
+        if (examined := parent.trust(f"step-{chosen.step}")) is not None:
+            kept = {"calibration": examined["calibration"], "reference": parent.trust("reference")}
+            checkpoint.write_text(folder / "trust" / "start.json", json.dumps(kept) + "\n")
         notes[role] = {
             "run": str(source),
             "step": chosen.step,
@@ -67,9 +71,11 @@ def label_use(config: RunConfig) -> str:
 def pose_net(config: RunConfig, run: Run, keypoints: int) -> PoseNet:
     """A pose net, with the weights of the run's ``init`` if it has one. Raises :class:`UsageError` for another net."""
     file = run.path / "parents" / INIT / "predictor.safetensors"
-    if not file.is_file():
-        return PoseNet(config.model, keypoints)
-    net = PoseNet(config.model.model_copy(update={"weights": None}), keypoints)
+    fresh = not file.is_file()
+    net = PoseNet(config.model if fresh else config.model.model_copy(update={"weights": None}), keypoints)
+    net.logit_sigma = config.logit_sigma
+    if fresh:
+        return net
     try:
         net.load_state_dict(load_file(file))
     except RuntimeError as error:

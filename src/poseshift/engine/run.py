@@ -129,6 +129,23 @@ class Run:
                 shutil.rmtree(aside, ignore_errors=True)
                 one.path.rename(aside)
 
+    def trust(self, name: str) -> dict[str, Any] | None:
+        """A file of ``trust/``: ``step-N``, what was examined of a checkpoint, or ``reference``; None without one.
+
+        Raises:
+            CheckpointError: It does not read.
+        """
+        file = self.path / "trust" / f"{name}.json"
+        if not file.is_file():
+            return None
+        try:
+            content: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{file}: cannot be read ({error}); remove it, then run `poseshift calibrate` anew"
+            ) from error
+        return content
+
     def point(self, pointer: Pointer, at: Checkpoint) -> None:
         """Lets a pointer name a checkpoint."""
         checkpoint.write_text(self.checkpoints_path / pointer, at.path.name + "\n")
@@ -161,6 +178,7 @@ class Run:
             raise UsageError(f"{self.path}: a run of {self.config.method.name!r} has no pose net to predict with")
         net = PoseNet(self.config.model.model_copy(update={"weights": None}), len(self.skeleton))
         net.load_state_dict(chosen.tensors("predictor"))
+        net.logit_sigma = self.config.logit_sigma
         return net.eval()
 
 

@@ -29,7 +29,7 @@ COMBINED = ("agreement", "equivariance", "entropy", "information", "plausibility
 """The scores whose mean rank is the default."""
 
 LIMITS = {"plausibility": 0.1, "validation": 0.25, "information": 0.5}
-"""By how much of its value at the start a score may get worse: what it takes to tell a broken net (``docs/selection.md``)."""
+"""By how much of its value at the start a score may get worse: what it takes to tell a broken net."""
 
 Scores = Mapping[int, Mapping[str, float]]
 """The scores of each candidate, by its step, in order."""

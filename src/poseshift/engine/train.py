@@ -18,7 +18,7 @@ from poseshift.batches import Batch
 from poseshift.config import RunConfig, parse
 from poseshift.data.loaders import Batches, Share, Views
 from poseshift.draws import generator
-from poseshift.engine import checkpoint, devices, estimate, parents, poses, scoring, select, setup
+from poseshift.engine import checkpoint, devices, estimate, parents, poses, scoring, select, setup, trust
 from poseshift.engine import run as runs
 from poseshift.engine.journal import Journal, logged_to
 from poseshift.engine.optimise import Optimisers, refuse_non_finite, term_norms
@@ -115,6 +115,7 @@ class Session:
         )
         self.batches = self._batches(config.batch_size, workers=config.workers)
         self.journal = Journal(self.run.path, every=config.log_every)
+        self.trust = trust.Examiner(self.data, config, self.run, self.journal.write)
         self.progress = Progress(config.steps, label=self.run.path.name, quiet=self.quiet)
         self.start = self._resume()
 
@@ -197,6 +198,7 @@ class Session:
             )
             self._note_failure(told)
             raise told from error
+        found |= trust.noted(self.run)
         self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"), **found)
         return self.run
 
@@ -279,6 +281,7 @@ class Session:
         scores = scoring.scores(method, self.data, self.config, step=step, device=device, known=self.known)
         self.journal.write({"step": step, "scores": scores})
         if self.fabric.global_rank == 0:
+            self.trust.examine(method.predictor, method.student, step=step)
             tensors = {"method": method.state_dict()}
             if method.predictor is not None:
                 tensors["predictor"] = method.predictor.state_dict()

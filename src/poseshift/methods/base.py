@@ -69,6 +69,11 @@ class MethodConfig(BaseModel):
         """Whether it restyles images, and so needs a style net, under this configuration."""
         return False
 
+    @property
+    def makes_logits(self) -> bool:
+        """Whether the net's heatmaps are logits, whose softmax is what was trained, not heatmaps as drawn."""
+        return False
+
     def without_weights(self) -> Self:
         """The same configuration with nothing to load from outside the run folder."""
         return self

@@ -18,10 +18,11 @@ Transfer-Learning-Library). The paper's text was not at hand: A, B and C, the st
 numbers of its equations. λ = 0.1·(2/(1 + e^(-i/1000)) - 1) of the step i there; here of 15 times the fraction of the
 run, which is the same in a run of the published 15,000 steps.
 
-Heatmaps of the divergence are logits: the places of their maxima mean something, their values do not, and scores of
-predictions are 1. ``supervised_loss: mse`` keeps the squared error with which other runs, this one's parent too, are
-trained, and their scores. It needs ``trade_off: 0.005`` or so: at the features of a small net its gradient was 1/200 of
-the divergence's (procedural figures, 64 px), so that the disparities outweighed the labels by 10 to 40.
+Heatmaps of the divergence are logits: the places of their maxima mean something, their values only after the softmax,
+whose peak relative to that of a drawn Gaussian is the score of a prediction. ``supervised_loss: mse`` keeps the
+squared error with which other runs, this one's parent too, are trained. It needs ``trade_off: 0.005`` or so: at the
+features of a small net its gradient was 1/200 of the divergence's (procedural figures, 64 px), so that the
+disparities outweighed the labels by 10 to 40.
 
 Deviations from the paper: the run that it starts from was trained with squared errors, not with the divergence; f is
 one 1×1 convolution, the pose net's own.
@@ -62,6 +63,10 @@ class RegdaConfig(MethodConfig):
     supervised_loss: Literal["kl", "mse"] = Field("kl", description="Of the main head; mse needs trade_off 0.005.")
     head_rate_scale: float = Field(10.0, gt=0, description="Rate of both heads, in rates of the features (the run's).")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Evaluate a moving average of the net; 0 evaluates the net.")
+
+    @property
+    def makes_logits(self) -> bool:
+        return self.supervised_loss == "kl"
 
 
 class AdversarialHead(nn.Sequential):

@@ -116,6 +116,11 @@ HEADS: dict[str, type[DeconvHead] | type[PyramidHead]] = {"deconv": DeconvHead, 
 class PoseNet(nn.Module):
     """Images ``B×3×H×W`` to :class:`PoseOutput`; ``H`` and ``W`` must be multiples of the backbone's coarsest stride.
 
+    Attributes:
+        stride: Pixels a cell.
+        logit_sigma: Where the heatmaps are logits, sigma (in cells) of the Gaussian that their softmax is trained to
+            be; None where they are heatmaps as drawn. Whoever reads their values asks for it.
+
     Raises:
         UsageError: A backbone that does not exist, or whose strides do not contain the head's.
     """
@@ -129,6 +134,7 @@ class PoseNet(nn.Module):
                 "choose one"
             )
         self.stride = config.stride
+        self.logit_sigma: float | None = None
         self.width = config.width
         self.head = HEADS[config.head](self.backbone.channels, self.backbone.strides, config.width, config.stride)
         self.final = nn.Conv2d(config.width, keypoints, 1)

@@ -14,6 +14,7 @@ A heatmap of stride ``s`` has its cell ``i`` centred at pixel ``s·(i + ½) - ½
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -112,6 +113,20 @@ def decode(
     if subpixel:
         cells = cells + _parabola_shift(heatmaps, cells)
     return (cells + 0.5) * stride - 0.5, values.clamp(0, 1)
+
+
+def from_logits(logits: Float[Tensor, "B K h w"], sigma: float) -> Float[Tensor, "B K h w"]:
+    """Maps of logits on the scale of drawn heatmaps: their softmax over all cells, times ``2π·sigma²``.
+
+    A net trained with the divergence from a normalised Gaussian has logits, of which any constant may be taken away:
+    their values mean nothing. Their softmax relative to the Gaussian's own peak, ``1 / (2π·sigma²)``, does: a net that
+    is as sure as its labels has a peak of 1, one that knows nothing has ``2π·sigma² / (h·w)``.
+
+    Args:
+        logits: ``B×K×h×w``, any finite values.
+        sigma: Of the Gaussian, in cells.
+    """
+    return logits.float().flatten(-2).softmax(-1).view(logits.shape) * (2 * math.pi * sigma**2)
 
 
 def _parabola_shift(heatmaps: Tensor, cells: Tensor) -> Tensor:

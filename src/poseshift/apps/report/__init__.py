@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from poseshift.apps import pages
-from poseshift.apps.report.charts import histograms, training
+from poseshift.apps.report.charts import histograms, reliability, training
+from poseshift.apps.report.collapses import collapses
 from poseshift.apps.report.comparison import Comparison, compare
 from poseshift.apps.report.entries import Entry, gather, subject_of
 from poseshift.apps.report.pictures import tiers
@@ -95,6 +96,8 @@ def render(shown: Sequence[Entry], subject: Entry, compared: Comparison | None, 
         "compared": compared,
         "pictures": tiers(compared) if compared else [],
         "histograms": histograms(compared) if compared else [],
+        "reliability": reliability(compared) if compared else [],
+        "collapses": collapses(subject),
         "training": training(shown),
         "about": [about(entry) for entry in shown],
     }

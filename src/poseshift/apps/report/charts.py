@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from poseshift.apps.report.comparison import Comparison
+from poseshift import metrics
+from poseshift.apps.report.comparison import Comparison, Side
 from poseshift.apps.report.entries import COLOURS, Entry
-from poseshift.apps.report.figures import Line, histogram_chart, line_chart
+from poseshift.apps.report.figures import Line, histogram_chart, line_chart, reliability_chart
+from poseshift.engine.collapse import UNITS, WORDS
 from poseshift.types import FloatArray
 
 Point = tuple[float, float]
@@ -27,6 +29,7 @@ SCORES = {
     "validation": "PCK on held-out source",
     "monitor": "PCK on target labels (monitoring)",
 }
+COLLAPSES = {name: f"{WORDS[name].capitalize()}: {UNITS[name]}" for name in WORDS}
 MONITORS = {"peak": "Mean peak of pseudo-labels"}
 
 
@@ -57,6 +60,7 @@ class Training:
     scores: list[Chart]
     norms: list[Chart]
     monitors: list[Chart]
+    collapse: list[Chart]
 
 
 def training(shown: Sequence[Entry]) -> Training:
@@ -66,6 +70,7 @@ def training(shown: Sequence[Entry]) -> Training:
         scores=_by_name(shown, lambda line: line.get("scores", {}), titles=SCORES, unit=" %", best=True),
         norms=_norms(shown),
         monitors=_by_name(shown, lambda line: line.get("monitors", {}), titles=MONITORS),
+        collapse=_by_name(shown, lambda line: line.get("collapse", {}), titles=COLLAPSES, unit=" %", best=True),
     )
 
 
@@ -152,3 +157,32 @@ def histograms(compared: Comparison) -> list[Chart]:
         svg = histogram_chart(values, high=high, title=f"confidence of {name}")
         charts.append(Chart(title=name, note=f"median {medians}", svg=svg))
     return charts
+
+
+def reliability(compared: Comparison) -> list[Chart]:
+    """How often keypoints of about equal scores are right, for each run; empty without labels."""
+    return [
+        _reliability(side)
+        for side in (compared.before, compared.after)
+        if side is not None and side.hits is not None and side.hits.counted.any()
+    ]
+
+
+def _reliability(side: Side) -> Chart:
+    if side.hits is None:
+        raise AssertionError("asked for without labels")
+    kinds = [("raw", side.predictions.scores, 1), ("calibrated", side.calibrated, 0)]
+    bins = [(name, metrics.reliability(scores, side.hits), dash) for name, scores, dash in kinds if scores is not None]
+    curves = []
+    for name, found, dash in bins:
+        full = found.count > 0
+        curves.append(
+            (
+                *(name, found.score[full].tolist(), found.right[full].tolist(), found.count[full].tolist()),
+                *(side.colour if name == "calibrated" else 1, dash),
+            )
+        )
+    errors = " → ".join(f"{100 * found.error:.1f} % {name}" for name, found, _ in bins)
+    legend = tuple((name, colour, dash) for name, *_, colour, dash in curves)
+    svg = reliability_chart(curves, title=f"reliability of {side.label}")
+    return Chart(title=side.label, note=f"ECE {errors}", svg=svg, legend=legend, own_legend=True)

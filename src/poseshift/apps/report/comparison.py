@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
@@ -15,13 +17,14 @@ from poseshift.apps.report.entries import Entry, parent_of
 from poseshift.config import DataConfig
 from poseshift.data import sources
 from poseshift.data.crops import CropConfig, Crops
-from poseshift.engine import devices, evaluate, inference
+from poseshift.engine import devices, evaluate, inference, trust
+from poseshift.engine.calibration import Calibration, parsed
 from poseshift.engine.parents import INIT
 from poseshift.engine.run import Run
 from poseshift.errors import DataError
 from poseshift.metrics import Hits, Interval
 from poseshift.models.pose_net import PoseNet
-from poseshift.types import Annotations, Predictions, Skeleton
+from poseshift.types import Annotations, FloatArray, Predictions, Skeleton
 
 COMPUTED = 256
 """Images at most to compute predictions of, where no evaluation holds them."""
@@ -34,13 +37,15 @@ class Side:
     Attributes:
         label: Name of the run.
         colour: Number of its CSS colour.
-        predictions: In pixels of the images.
+        predictions: In pixels of the images, with raw scores.
+        calibrated: ``N×K`` calibrated scores; None where the run has no calibration.
         hits: Which visible keypoints are right; None where the data has no labels.
     """
 
     label: str
     colour: int
     predictions: Predictions
+    calibrated: FloatArray | None
     hits: Hits | None
 
 
@@ -113,7 +118,9 @@ def compare(
     for source, known in zip(found, stored, strict=True):
         said = _select(known, rows) if known else _computed(source, chosen, own, device=device)
         hits = _hits(chosen, said) if labelled else None
-        sides.append(Side(label=source.label, colour=source.colour, predictions=said, hits=hits))
+        made_by = _calibration(source, _folder(source, spec, part) if known else None)
+        scores = None if made_by is None else made_by(said.scores)
+        sides.append(Side(label=source.label, colour=source.colour, predictions=said, calibrated=scores, hits=hits))
     before = sides[0] if len(sides) > 1 else None
     return Comparison(
         data=spec,
@@ -171,9 +178,13 @@ def _before(subject: Entry, shown: Sequence[Entry]) -> _Source | None:
     return _Source(label=others[0].label, colour=others[0].colour, run=others[0].run) if others else None
 
 
+def _folder(source: _Source, data: str, split: str | None) -> Path:
+    return source.run.path / "evaluation" / evaluate.folder_name(data, split)
+
+
 def _stored(source: _Source, data: str, split: str | None, annotations: Annotations) -> Predictions | None:
     """Predictions that an evaluation of the run has kept; None where there are none that fit the data as it is now."""
-    file = source.run.path / "evaluation" / evaluate.folder_name(data, split) / "predictions.npz"
+    file = _folder(source, data, split) / "predictions.npz"
     if source.copied or not file.is_file():
         return None
     try:
@@ -187,6 +198,18 @@ def _stored(source: _Source, data: str, split: str | None, annotations: Annotati
         ) from error
     expected = (len(annotations), len(source.run.skeleton), 2)
     return found if found.keypoints.shape == expected else None
+
+
+def _calibration(source: _Source, folder: Path | None) -> Calibration | None:
+    """Of the weights that predicted: those of the evaluation in ``folder``, else of ``best``."""
+    if folder is not None:
+        files = [file for file in sorted(folder.glob("metrics*.json")) if file.is_file()]
+        steps = {json.loads(file.read_text(encoding="utf-8")).get("checkpoint") for file in files}
+        return trust.calibration_at(source.run, steps.pop()) if len(steps) == 1 else None
+    if not source.copied:
+        return trust.calibration_of(source.run)
+    known = (Run(source.run.path / "parents" / INIT).trust("start") or {}).get("calibration")
+    return None if known is None else parsed(known, origin=f"{source.run.path}: its start")
 
 
 def _select(found: Predictions, rows: npt.NDArray[np.int64]) -> Predictions:
@@ -203,7 +226,9 @@ def _computed(source: _Source, annotations: Annotations, crop: CropConfig, *, de
 def _copied_net(run: Run) -> PoseNet:
     """The net that a run started from, from the weights in its own folder."""
     net = PoseNet(run.config.model.model_copy(update={"weights": None}), len(run.skeleton))
-    net.load_state_dict(load_file(run.path / "parents" / INIT / "predictor.safetensors"))
+    folder = run.path / "parents" / INIT
+    net.load_state_dict(load_file(folder / "predictor.safetensors"))
+    net.logit_sigma = Run(folder).config.logit_sigma
     return net.eval()
 
 

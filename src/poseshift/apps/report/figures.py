@@ -117,6 +117,38 @@ def histogram_chart(
         return inline(figure, title=title, words=words)
 
 
+def reliability_chart(
+    curves: Sequence[tuple[str, Sequence[float], Sequence[float], Sequence[float], int, int]], *, title: str
+) -> Markup:
+    """Share right over score, with the diagonal of perfect calibration.
+
+    Args:
+        curves: ``(label, scores, shares right, counts, colour, dash)`` of bins that hold something; the area of a dot
+            is its share of the keypoints.
+        title: Of the chart, for those who do not see it.
+    """
+    with mpl.rc_context({**STYLE, "axes.grid.axis": "both"}):
+        figure, axes = canvas(2.9, 2.7)
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=1.0, linestyle=(0, (2, 3)))
+        for _, scores, shares, counts, colour, dash in curves:
+            axes.plot(scores, shares, color=series(colour), linestyle=DASHES[dash], linewidth=1.4)
+            area = 12 + 180 * np.array(counts) / max(sum(counts), 1)
+            axes.scatter(scores, shares, s=area, color=series(colour), alpha=0.75, linewidth=0)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_aspect("equal")
+        axes.set_xlabel("score")
+        axes.set_ylabel("share right")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+        words = "; ".join(
+            f"{label}: {', '.join(f'{share:.2f} right at {score:.2f}' for score, share in zip(s, r, strict=True))}"
+            for label, s, r, *_ in curves
+        )
+        return inline(figure, title=title, words=words)
+
+
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of that size in inches without a background, and its axes; within ``mpl.rc_context(STYLE)``."""
     figure = Figure(figsize=(width, height), layout="constrained")
