@@ -1,4 +1,5 @@
 import copy
+import signal
 import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -125,3 +126,19 @@ def test_a_failure_holds_nothing_of_its_run(monkeypatch: pytest.MonkeyPatch) -> 
     (done,) = tasks.perform_all([Task(recipe=recipe, seed=0, stage="one", folder=Path("nowhere"), test=None)], jobs=1)
     assert str(done.failure) == "out of memory with Large"
     assert alive[0]() is None
+
+
+def test_a_stop_reaches_the_processes_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They get the signal that they save at; this process then ends as one that was stopped."""
+    before, ended = signal.getsignal(signal.SIGTERM), list[str]()
+
+    class Child:
+        def terminate(self) -> None:
+            ended.append("terminated")
+
+    monkeypatch.setattr(tasks.multiprocessing, "active_children", lambda: [Child(), Child()])
+    with pytest.raises(Interrupted, match="runs were saved at their last step") as caught, tasks._stopped_together():
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.exit_code == 143
+    assert ended == ["terminated", "terminated"]
+    assert signal.getsignal(signal.SIGTERM) is before
