@@ -11,7 +11,20 @@ from poseshift.engine.run import Run, open_run
 from poseshift.errors import DataError, Interrupted, TrainingError
 from poseshift.version import __version__
 
-COMMANDS = ("adapt", "train", "evaluate", "predict", "report", "check", "doctor", "convert", "pack", "demo", "info")
+COMMANDS = (
+    "adapt",
+    "train",
+    "evaluate",
+    "predict",
+    "calibrate",
+    "report",
+    "check",
+    "doctor",
+    "convert",
+    "pack",
+    "demo",
+    "info",
+)
 
 HELP = """
 import io, re, sys

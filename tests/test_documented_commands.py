@@ -87,6 +87,8 @@ EXECUTED: dict[str, Miniature] = {
         creates=("runs/better/adapt/manifest.json",),
     ),
     "poseshift predict runs/mine/adapt photos --out predictions.json": Miniature(creates=("predictions.json",)),
+    "poseshift predict runs/mine/adapt photos --raw-scores --out raw.json": Miniature(creates=("raw.json",)),
+    "poseshift calibrate runs/mine/adapt": Miniature(),
     "poseshift predict runs/mine/adapt photos --boxes boxes.json --flip-test --out predictions.csv": Miniature(
         creates=("predictions.csv",)
     ),
