@@ -67,16 +67,7 @@ def predict(
         )
     run = run if isinstance(run, Run) else open_run(run)
     files = find_images(inputs)
-    cut = run.manifest.get("cut", {}).get("target" if run.config.target else "source")
-    if boxes is None:
-        known = (
-            ""
-            if cut in (None, "whole")
-            else "; training cut by boxes, so give --boxes where subjects do not fill images"
-        )
-        log.warning("no --boxes given: each of the %d images is taken whole, as one instance%s", len(files), known)
-    elif cut == "whole":
-        log.warning("--boxes given, but training saw whole images: where boxes cut much closer, poses may be worse")
+    _warn_of_other_crops(run, len(files), boxes=boxes is not None)
     instances = detections.whole_images(files) if boxes is None else detections.from_coco(Path(boxes), files)
     own = run.config.target or run.config.source
     padding = 1.0 if boxes is None else (own or CropConfig()).padding
@@ -92,6 +83,20 @@ def predict(
     if out is not None:
         write(Path(out), instances, said, run.skeleton)
     return instances, said
+
+
+def _warn_of_other_crops(run: Run, count: int, *, boxes: bool) -> None:
+    """Warns where images are cut in another way than in training."""
+    cut = run.manifest.get("cut", {}).get("target" if run.config.target else "source")
+    if not boxes:
+        known = (
+            ""
+            if cut in (None, "whole")
+            else "; training cut by boxes, so give --boxes where subjects do not fill images"
+        )
+        log.warning("no --boxes given: each of the %d images is taken whole, as one instance%s", count, known)
+    elif cut == "whole":
+        log.warning("--boxes given, but training saw whole images: where boxes cut much closer, poses may be worse")
 
 
 def calibrated(run: Run, which: Pointer | int, said: Predictions) -> Predictions:
