@@ -100,6 +100,8 @@ EXECUTED: dict[str, Miniature] = {
     "poseshift predict runs/mine/source photos --adapt statistics --out predictions.csv": Miniature(
         creates=("predictions.csv",)
     ),
+    "poseshift predict runs/mine/adapt photos --raw-scores --out raw.json": Miniature(creates=("raw.json",)),
+    "poseshift calibrate runs/mine/adapt": Miniature(),
     "poseshift predict runs/mine/adapt photos --boxes boxes.json --flip-test --out predictions.csv": Miniature(
         creates=("predictions.csv",)
     ),

@@ -221,3 +221,58 @@ def test_a_cut_that_training_did_not_see_is_said(run: Run, tmp_path: Path, caplo
             assert words in caplog.text
             assert bool(words) == bool(caplog.messages)
     run.note(cut=before)
+
+
+CALIBRATED = {
+    "slope": 0.5,
+    "intercept": -1.0,
+    "shift": -0.7,
+    "held": "source",
+    "right_source": 0.5,
+    "agreement_source": 0.9,
+    "agreement_target": 0.6,
+    "expected": 0.2,
+}
+
+
+def test_scores_are_calibrated_unless_raw_ones_are_asked_for(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos, out = tiny.photos(tmp_path / "photos", 2), tmp_path / "p.json"
+    monkeypatch.setattr(Run, "trust", lambda self, name: {"calibration": CALIBRATED})
+    with caplog.at_level(logging.WARNING):
+        _, raw = predict(run, photos, raw_scores=True, out=out)
+        assert {one["calibrated"] for one in json.loads(out.read_text())} == {False}
+        _, found = predict(run, photos, out=out)
+    assert (raw.calibrated, found.calibrated) == (False, True)
+    assert "scores are raw" not in caplog.text
+    chance = 1 / (1 + np.exp(-(0.5 * np.log(raw.scores / (1 - raw.scores)) - 1.7)))
+    np.testing.assert_allclose(found.scores, chance, atol=1e-4)
+    np.testing.assert_array_equal(found.keypoints, raw.keypoints)
+    results = json.loads(out.read_text())
+    assert {one["calibrated"] for one in results} == {True}
+    np.testing.assert_allclose(np.reshape(results[0]["keypoints"], (14, 3))[:, 2], found.scores[0], atol=1e-3)
+
+
+def test_a_run_without_calibration_gives_raw_scores_and_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = tiny.photos(tmp_path / "photos", 1)
+    monkeypatch.setattr(Run, "trust", lambda self, name: None)
+    with caplog.at_level(logging.WARNING):
+        _, found = predict(run, photos)
+    assert not found.calibrated
+    assert "scores are raw, the heights of heatmap peaks: this checkpoint is not calibrated" in caplog.text
+    assert f"`poseshift calibrate {run.path}`" in caplog.text
+
+
+def test_what_does_not_decode_scores_nothing_calibrated_or_not(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = tiny.photos(tmp_path / "photos", 3)
+    photos[1].write_bytes(photos[1].read_bytes()[: photos[1].stat().st_size * 9 // 10])
+    monkeypatch.setattr(Run, "trust", lambda self, name: {"calibration": CALIBRATED})
+    _, found = predict(run, photos)
+    assert found.count == 2
+    assert (found.scores[1] == 0).all()
+    assert (found.scores[[0, 2]] > 0).all()

@@ -366,3 +366,65 @@ def test_pictures_are_ranked_by_keypoints_won(folder: Path) -> None:
     assert (np.diff(won) <= 0).all()
     assert won[0] > won[-1]
     assert [tier.name for tier in pictures.tiers(found)] == ["Best", "Middle", "Worst"]
+
+
+def test_reliability_is_drawn_where_there_are_labels(page: Page, folder: Path) -> None:
+    assert "Do scores mean what they say?" in page.prose
+    known = metrics_of(folder / "adapted")["calibration"]
+    assert f"ECE {known['ece_raw']:.1f} % raw → {known['ece']:.1f} % calibrated" in page.prose
+    labels = [attrs.get("aria-label") or "" for tag, attrs in page.tags if tag == "svg"]
+    assert [label for label in labels if label.startswith("Chart of reliability of adapted. raw:")]
+    run = open_run(folder / "adapted")
+    expected = 100 * (run.trust(f"step-{run.checkpoint('best').step}") or {})["calibration"]["expected"]
+    assert f"expected within PCK@0.05 on the target: {expected:.1f} % of keypoints" in page.prose
+
+
+def test_runs_without_calibration_still_have_a_report(folder: Path, tmp_path: Path) -> None:
+    old = copied(folder / "adapted", tmp_path / "old", evaluated=True)
+    shutil.rmtree(old.path / "trust")
+    found = Page(report([old], tmp_path / "r.html"))
+    assert "Do scores mean what they say?" in found.prose
+    assert re.search(r"ECE [\d.]+ % raw(?! →)", found.prose)
+    assert "Collapse was not looked for" in found.prose
+
+
+def test_a_collapse_is_named_and_shown(folder: Path, tmp_path: Path) -> None:
+    run = copied(folder / "adapted", tmp_path / "collapsed", evaluated=True)
+    file = run.path / "trust" / f"step-{run.checkpoint('best').step}.json"
+    examined = json.loads(file.read_text())
+    names = [sources.read(TARGET).images.key(row) for row in (3, 5)]
+    one = [
+        {"row": row, "image": name, "keypoints": [[16.0, 16.0]] * 14} for row, name in zip((3, 5), names, strict=True)
+    ]
+    moved = {"row": 4, "image": "another name", "keypoints": [[16.0, 16.0]] * 14}
+    examined["collapse"] = {
+        "one_place": {"value": 96.4, "found": True},
+        "mean_pose": {"value": None, "found": False},
+        "exchanged_sides": {"value": 3.0, "found": False},
+    }
+    examined["examples"] = {"one_place": [*one, moved]}
+    file.write_text(json.dumps(examined))
+    found = Page(report([run], tmp_path / "r.html"))
+    assert "have collapsed: all keypoints on one place." in found.prose
+    assert "all keypoints on one place: FOUND (share of images 96 %; found above 20 %)" in found.prose
+    assert "the mean pose whatever the image: no (variety of poses, of the source's cannot be judged" in found.prose
+    section = found.text[found.text.index('id="collapse"') : found.text.index('id="training"')]
+    assert re.findall(r'alt="Target image ([^"]+)"', section) == names
+    assert re.findall(r'class="joint" cx="([\d.]+)" cy="([\d.]+)"', section)[:2] == [("102.6", "102.6")] * 2
+
+
+def test_images_of_a_collapse_that_are_gone_are_said_to_be(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from poseshift.apps.report import collapsed
+
+    def gone(*args: object) -> None:
+        raise DataError("the target is gone")
+
+    run = copied(folder / "adapted", tmp_path / "collapsed", evaluated=True)
+    file = run.path / "trust" / f"step-{run.checkpoint('best').step}.json"
+    examined = json.loads(file.read_text())
+    examined["collapse"] = {"one_place": {"value": 96.4, "found": True}}
+    file.write_text(json.dumps(examined))
+    monkeypatch.setattr(collapsed, "_shown", gone)
+    assert "The images cannot be shown: the target is gone" in Page(report([run], tmp_path / "r.html")).prose

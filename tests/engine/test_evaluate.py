@@ -233,3 +233,35 @@ def test_instances_are_cut_as_the_run_cut_them(
     assert evaluate(again, f"coco:{tmp_path / 'boxed.json'}", crop=module.crop_by(again, "given"))["boxes"] == "given"
     with pytest.raises(UsageError, match="boxes 'box' is unknown; expected one of given, from_keypoints, whole"):
         module.crop_by(again, "box")
+
+
+def test_calibration_error_before_and_after(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All scores are the same, so the error is their distance from the share that is right."""
+    spec, off, visible, _ = labels(tmp_path)
+    right = 100 * float((off <= 0.05)[visible == 2].mean())
+    known = {
+        "slope": 0.0,
+        "intercept": 0.3,
+        "shift": 0.1,
+        "held": "source",
+        "right_source": 0.5,
+        "agreement_source": 0.9,
+        "agreement_target": 0.6,
+        "expected": 0.2,
+    }
+    monkeypatch.setattr(Run, "trust", lambda self, name: {"calibration": known})
+    found = evaluate(run, spec)
+    said = found["calibration"]
+    assert said["right"] == pytest.approx(right, abs=0.01)
+    assert said["mean_score"] == pytest.approx(100 / (1 + np.exp(-0.4)), abs=0.01)
+    assert said["ece"] == pytest.approx(abs(right - said["mean_score"]), abs=0.01)
+    folder = run.path / "evaluation" / folder_name(spec, None)
+    with np.load(folder / "predictions.npz") as kept:
+        np.testing.assert_allclose(kept["calibrated"], 1 / (1 + np.exp(-0.4)), atol=1e-5)
+        raw = kept["scores"][visible == 2]
+    assert said["ece_raw"] == pytest.approx(100 * raw.mean() - right, abs=3)
+    monkeypatch.setattr(Run, "trust", lambda self, name: None)
+    without = evaluate(run, spec, protocol="reference")["calibration"]
+    assert without == {**said, "ece": None, "mean_score": None}
+    with np.load(folder / "predictions.npz") as kept:
+        assert "calibrated" not in kept

@@ -47,7 +47,8 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
     }
     data = f"{result['data']} {result['split'] or ''}".strip()
     table = text_table(f"PCK@0.05 (%), {result['protocol']}, {data}, step {result['checkpoint']}", rows)
-    known = result["calibration"]
+    if (known := result.get("calibration")) is None:
+        return table
     said = "not calibrated" if known["ece"] is None else f"{_number(known['ece'])} calibrated"
     return f"{table}\nexpected calibration error of scores (%): {_number(known['ece_raw'])} raw, {said}"
 

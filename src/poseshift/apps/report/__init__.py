@@ -14,7 +14,7 @@ from typing import Any
 
 from poseshift.apps import pages
 from poseshift.apps.report.charts import histograms, reliability, training
-from poseshift.apps.report.collapses import collapses
+from poseshift.apps.report.collapsed import collapses
 from poseshift.apps.report.comparison import Comparison, compare
 from poseshift.apps.report.entries import Entry, gather, subject_of
 from poseshift.apps.report.pictures import tiers
