@@ -28,15 +28,15 @@ at 0.7 has 0.8 of the gradient of ``finetune``. The contrast, divided by the num
 ``consistency``; undivided it would have 170 times it. The certainty, divided too, at 0.85 would have 1.3 times it and
 is 0.15 here, which leaves 0.25; the diversity follows it.
 
-Deviations from the paper: rows and columns are probabilities by a softmax of the maxima with an inverse temperature,
-not by a head of their own; the diversity is that of mean probabilities; contrast and information terms are divided by
-the number of cells, as in multi-level alignment.
+Deviations from the paper: what its space of probabilities is made of is *inferred* too: here a softmax of the maxima
+of rows and of columns, with an inverse temperature. The diversity is that of mean probabilities; contrast and
+information terms are divided by the number of cells, as in multi-level alignment.
 
-Deviations from the authors' code: they pass intermediate and target model in exchanged order, so that one of their
-optimisers gets no gradient; their losses raise errors (tuples taken of means, a wrong ``super``); they train the
-upsampling and head of the source model and the backbone alone of the intermediate one. All nets there see one view. Its
-marginals are means, whose softmax is flat: see ``released_certainty`` of ``ops/information.py``. Its patch that hides a
-keypoint is left out. Rate and schedule are the run's. No target labels select the checkpoint.
+Deviations from the authors' code: it hands intermediate and target model over in exchanged order, so that the optimiser
+of each holds the other; its losses raise errors (tuples taken of means, a wrong ``super``). It trains the upsampling
+and head of the source model, and of the intermediate one the backbone alone. All nets there see one view. Its marginals
+are means, whose softmax is flat: see ``released_certainty`` of ``ops/information.py``. Its patch that hides a keypoint
+is left out. Rate and schedule are the run's. No target labels select the checkpoint.
 """
 
 from __future__ import annotations
