@@ -54,8 +54,8 @@ def write_unrelated(folder: Path) -> None:
             "unrelated": Image.fromarray(animals.images.read(int(animals.image_index[number]))),
         }
         for name, picture in pictures.items():
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            picture.save(folder / name / f"{number:04}.png")
+            (folder / "pictures" / name).mkdir(parents=True, exist_ok=True)
+            picture.save(folder / "pictures" / name / f"{number:04}.png")
 
 
 def placed(recipe: Recipe, work: Path) -> Recipe:
@@ -173,6 +173,8 @@ def main() -> None:
             fresh.append(str(run.path.name))
             print(f"{run.path}: {row['truth']}", flush=True)
         rows.append(json.loads(kept.read_text(encoding="utf-8")))
+    if not rows:
+        raise SystemExit(f"{[str(folder) for folder in options.runs]}: no adapted run with several checkpoints")
     note_in_ledger(options, fresh, commit())
     about = (
         f"`{options.data.partition(':')[0]}` {options.split}, every {options.every}. instance; commit {commit()[:12]}"

@@ -28,8 +28,8 @@ BETTER = {
 COMBINED = ("agreement", "equivariance", "entropy", "information", "plausibility", "validation")
 """The scores whose mean rank is the default."""
 
-LIMITS = {"plausibility": 0.1, "validation": 0.25, "information": 0.5}
-"""By how much of its value at the start a score may get worse: what it takes to tell a broken net."""
+LIMITS = {"plausibility": 0.1, "coincidence": 0.5, "validation": 0.25, "information": 0.5}
+"""By how much of its value at the start a score may get worse before the net counts as broken."""
 
 Scores = Mapping[int, Mapping[str, float]]
 """The scores of each candidate, by its step, in order."""
@@ -93,12 +93,13 @@ def worse(start: Mapping[str, float], adapted: Mapping[str, float]) -> str:
 
     Agreement, equivariance and entropy are no witnesses: a constant answer is perfect in all three. Each of
     :data:`LIMITS` sees another way to break: poses that no body has, a source that is forgotten, an answer that the
-    image has no part in. One that is past its limit is enough.
+    image has no part in. One that is past its limit is enough. Of coincidence, what shrinks is the rest to 100.
     """
     for name, limit in LIMITS.items():
         if name in start and name in adapted:
             change = BETTER[name] * (adapted[name] - start[name])
-            if change < -limit * abs(start[name]):
+            whole = 100 - start[name] if name == "coincidence" else start[name]
+            if change < -limit * abs(whole):
                 return f"{name} {start[name]:.1f} to {adapted[name]:.1f}"
     return ""
 
