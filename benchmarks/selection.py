@@ -127,15 +127,22 @@ def test_crops(run: Run, options: argparse.Namespace) -> Crops:
     return Crops(labels, evaluate.default_crop(run, labels), size=run.config.input_size, cache_bytes=2**30)
 
 
+def part_of(options: argparse.Namespace) -> str:
+    """The labelled images in words."""
+    name = options.data.partition(":")[0]
+    return f"{name} {options.split}" + (f", every {options.every}th" if options.every > 1 else "")
+
+
 def note_in_ledger(options: argparse.Namespace, runs: Sequence[str], revision: str) -> None:
     """One line for each scoring of real labels."""
     name = options.data.partition(":")[0]
     if name in PROCEDURAL or not runs:
         return
     when = datetime.now(UTC).isoformat(timespec="minutes")
-    part = f"{name} {options.split}, every {options.every}th"
     with (HERE / "ledger.md").open("a", encoding="utf-8") as ledger:
-        ledger.write(f"| {when} | {part} | selection.py, every checkpoint | {', '.join(runs)} | {revision[:12]} |\n")
+        ledger.write(
+            f"| {when} | {part_of(options)} | selection.py, every checkpoint | {', '.join(runs)} | {revision[:12]} |\n"
+        )
 
 
 def arguments() -> argparse.Namespace:
@@ -176,10 +183,7 @@ def main() -> None:
     if not rows:
         raise SystemExit(f"{[str(folder) for folder in options.runs]}: no adapted run with several checkpoints")
     note_in_ledger(options, fresh, commit())
-    about = (
-        f"`{options.data.partition(':')[0]}` {options.split}, every {options.every}. instance; commit {commit()[:12]}"
-    )
-    text = markdown(options.name, rows, about)
+    text = markdown(options.name, rows, f"PCK@0.05 on {part_of(options)}; commit {commit()[:12]}")
     print(text)
     if options.name:
         checkpoint.write_text(HERE / "results" / f"selection-{options.name}.md", text)

@@ -87,8 +87,8 @@ def markdown(name: str | None, rows: Sequence[Row], about: str) -> str:
     checkpoints = sum(len(row["truth"]) for row in rows)
     lines = [f"# Selection without labels: {name}", "", about, ""]
     lines += [
-        f"{len(rows)} runs, {checkpoints} checkpoints, starts among them. Spearman's correlation with PCK@0.05, signed "
-        "so that 1 is good: over the checkpoints of a run (mean over runs), and over the last checkpoints of all runs.",
+        f"{len(rows)} runs, {checkpoints} checkpoints, starts among them. Spearman's correlation with PCK@0.05, "
+        "signed so that 1 is good: over the checkpoints of a run (mean over runs), and over the last of all runs.",
         "",
     ]
     lines += ["| score | over checkpoints | runs | over hyper-parameters |", "|---|---|---|---|"]

@@ -65,7 +65,7 @@ def test_regret_is_what_a_rule_loses_to_the_best_checkpoint_or_the_start() -> No
     assert lost["start"] == [20, 0]
     assert lost["agreement"] == [5, 10]
     assert lost["plausibility"] == [0, 5], "a single score does not choose the start"
-    assert lost[tables.ADAPTED] == [0, 5]
+    assert lost[tables.ADAPTED] == [0, 10]
     assert lost[tables.DEFAULT] == [0, 0]
 
 
@@ -109,7 +109,7 @@ def test_it_trains_measures_once_and_writes(
     assert "fails: " in said
     text = (tmp_path / "results/selection-mini.md").read_text()
     assert "2 runs, 6 checkpoints" in text
-    assert "figures test" in text
+    assert "PCK@0.05 on figures test; commit 0123456789ab" in text
     assert (tmp_path / "ledger.md").read_text() == "", "procedural labels are no secret"
     monkeypatch.setattr(selection, "measure", lambda *args: pytest.fail("labels are looked at once"))
     monkeypatch.setattr(sys, "argv", ["selection.py", *map(str, words)])

@@ -73,14 +73,14 @@ def test_study_trains_scores_and_compares(recipe: Path, tmp_path: Path, monkeypa
     assert difference["low"] <= difference["difference"] <= difference["high"]
     assert not (tmp_path / "ledger.md").exists()  # a procedural set is no test set of the literature
     lines = (tmp_path / "work/tiny/seed-1/multilevel/metrics.jsonl").read_text().splitlines()
-    (logged,) = [line["scores"] for line in map(json.loads, lines) if "scores" in line]
+    _, logged = [line["scores"] for line in map(json.loads, lines) if "scores" in line]  # the start, and step 2
     assert list(result["label_free"]) == ["multilevel"]  # the source run has no target images
     for name in ("agreement", "coincidence"):
         row = result["label_free"]["multilevel"][name]
         assert row["seeds"][1] == round(logged[name], 2)
         assert row["mean"] == pytest.approx(sum(row["seeds"]) / 2, abs=0.01)
     text = (tmp_path / "results/tiny.md").read_text()
-    assert "| stage | agreement | ± s.e. | coincidence | ± s.e. |" in text
+    assert "| stage | agreement | ± s.e. | equivariance | ± s.e. |" in text
     assert f"**{part['stages']['source']['pck@0.05']:.1f}**" in text
 
 

@@ -48,11 +48,14 @@ save, calls = checkpoint.torch.save, 0
 def killing(*arguments):
     global calls
     calls += 1
-    if calls == 2:
+    if calls == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     save(*arguments)
 checkpoint.torch.save = killing
 """
+
+# As above, when the start's checkpoint is half written: its scores are logged already.
+KILL_IN_FIRST_SAVE = KILL_IN_SAVE.replace("calls == 3", "calls == 1")
 
 # Each step takes a while, so that a signal finds the process in the middle of one.
 SLOW = """
@@ -142,6 +145,18 @@ def test_killed_and_started_again(method: str, kill: str, forks: Forks, folder: 
         for part in ("nets.student.", "nets.teacher.", "discriminator.", "styles.mean", "styles.net."):
             assert any(name.startswith(part) for name in names), part
     assert not list(run.checkpoints_path.glob(".draft-*"))
+
+
+def test_killed_while_the_start_is_saved(forks: Forks, folder: Path) -> None:
+    """The log knows scores of a checkpoint that does not exist: they are written anew, once."""
+    code, _, errors = train(forks, folder, "multilevel", "killed-first", KILL_IN_FIRST_SAVE)
+    assert code == -signal.SIGKILL, errors
+    run = open_run(folder / "killed-first")
+    assert run.checkpoints() == []
+    assert [line["step"] for line in run.metrics()] == [0]
+    code, _, errors = train(forks, folder, "multilevel", "killed-first")
+    assert code == 0, errors
+    assert_same_bits(run, open_run(folder / "whole-multilevel"))
 
 
 def test_packed_data_that_fits_no_cache_goes_on_too(forks: Forks, folder: Path) -> None:

@@ -112,6 +112,11 @@ def test_a_limit_is_a_share_of_the_start(name: str) -> None:
     assert select.worse(start, {name: 20 * (1 + 1.01 * limit)}) == f"{name} 20.0 to {20 * (1 + 1.01 * limit):.1f}"
 
 
+def test_a_net_that_knew_nothing_has_nothing_to_lose() -> None:
+    start = {"plausibility": 3.0, "coincidence": 99.9, "validation": 0.5, "information": 0.01}
+    assert not select.worse(start, {"plausibility": 3.9, "coincidence": 100.0, "validation": 0.0, "information": 0.0})
+
+
 def test_without_witnesses_nothing_is_worse() -> None:
     assert select.worse({"agreement": 90.0}, {"agreement": 10.0}) == ""
 

@@ -31,6 +31,9 @@ COMBINED = ("agreement", "equivariance", "entropy", "information", "plausibility
 LIMITS = {"plausibility": 0.1, "coincidence": 0.5, "validation": 0.25, "information": 0.5}
 """By how much of its value at the start a score may get worse before the net counts as broken."""
 
+LEAST = 1.0
+"""What is within a point of the start is no worse: a net that knew nothing has nothing to lose."""
+
 Scores = Mapping[int, Mapping[str, float]]
 """The scores of each candidate, by its step, in order."""
 
@@ -99,7 +102,7 @@ def worse(start: Mapping[str, float], adapted: Mapping[str, float]) -> str:
         if name in start and name in adapted:
             change = BETTER[name] * (adapted[name] - start[name])
             whole = 100 - start[name] if name == "coincidence" else start[name]
-            if change < -limit * abs(whole):
+            if change < -max(limit * abs(whole), LEAST):
                 return f"{name} {start[name]:.1f} to {adapted[name]:.1f}"
     return ""
 
