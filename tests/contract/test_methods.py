@@ -20,6 +20,7 @@ from poseshift.methods.base import Context, HeatmapConfig, Method, OptimiserConf
 from poseshift.models.adain import StyleNet, StyleNetConfig
 from poseshift.models.mean_teacher import MeanTeacher
 from poseshift.models.pose_net import PoseNet, PoseNetConfig
+from poseshift.models.pose_prior import PosePrior, PosePriorConfig
 from poseshift.ops import affine
 
 COUNT, KEYPOINTS, SIZE, TARGETS = 4, 5, 64, 8
@@ -43,6 +44,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "shot": [{"pseudo_label_weight": 0.0}, {"candidates": 1}],
     "bn_adapt": [{"objective": "none"}, {"objective": "consistency"}],
     "style": [{"reconstruction_weight": 0.0}],
+    "pose_prior": [{"bank": 3, "exchanged": 0.0, "misplaced": 0.0, "hidden": 0.0}],
 }
 CASES = [
     pytest.param(name, options, id="-".join([name, *options]))
@@ -64,7 +66,16 @@ def pose_net() -> PoseNet:
 def make(name: str, options: dict[str, Any], *, seed: int = 0) -> Method:
     torch.manual_seed(seed)
     style = StyleNet(StyleNetConfig())
-    context = Context(net=pose_net, style=style, heatmap=HeatmapConfig(), targets=TARGETS, pairs=((0, 2),))
+    prior = PosePrior(PosePriorConfig(width=16, layers=1), KEYPOINTS)
+    context = Context(
+        net=pose_net,
+        style=style,
+        heatmap=HeatmapConfig(),
+        targets=TARGETS,
+        pairs=((0, 2),),
+        keypoints=KEYPOINTS,
+        prior=prior,
+    )
     method = METHODS[name](METHODS[name].Config(**options), context).train()
     method.refresh(iter([plain_targets()]))
     return method
@@ -149,7 +160,9 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"source_only", "uniframe", "multilevel", "dann", "regda", "shot", "bn_adapt", "style"} <= set(METHODS)
+    assert {"source_only", "uniframe", "multilevel", "dann", "regda", "shot", "bn_adapt", "style", "pose_prior"} <= set(
+        METHODS
+    )
     assert set(VARIANTS) <= set(METHODS)
 
 
@@ -322,7 +335,8 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
         assert parameters_of(method, (part,)), f"{part} has nothing to train"
     own = {id(parameter) for parameter in method.parameters()}
     assert {id(p) for part in method.parts().values() for p in part.parameters()} <= own
-    assert (method.predictor is None) != (method.style_net is None)
+    made = {"pose net": method.predictor, "style net": method.style_net, "pose prior": method.pose_prior}
+    assert [kind for kind, net in made.items() if net is not None] == [method.makes]
     if method.predictor is not None:
         assert method.student is not None
         method.eval()

@@ -6,6 +6,7 @@ from poseshift.methods.base import Method, OnTheFly
 from poseshift.methods.bn_adapt import BnAdapt, BnAdaptConfig
 from poseshift.methods.dann import Dann
 from poseshift.methods.multilevel import Multilevel
+from poseshift.methods.pose_prior import PosePriorTraining
 from poseshift.methods.regda import Regda
 from poseshift.methods.shot import Shot
 from poseshift.methods.source_only import SourceOnly
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
     "shot": Shot,
     "bn_adapt": BnAdapt,
     "style": Style,
+    "pose_prior": PosePriorTraining,
 }
 
 TEST_TIME: dict[str, OnTheFly] = {

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from poseshift.batches import Batch, SourceBatch, TargetBatch
 from poseshift.models.adain import StyleNet
 from poseshift.models.pose_net import PoseNet, PoseOutput
+from poseshift.models.pose_prior import PosePrior
 from poseshift.ops import heatmaps, losses
 
 
@@ -116,9 +117,11 @@ class Context:
     Attributes:
         net: Makes the pose net, with the weights of the parent run where there is one.
         style: The style net of the parent run, or None.
+        prior: The pose prior of the parent run, or None.
         heatmap: How target heatmaps are drawn.
         targets: Number of target instances, 0 where there are none.
         pairs: Indices of left and right keypoints.
+        keypoints: Number of keypoints of the run.
     """
 
     net: Callable[[], PoseNet]
@@ -126,6 +129,8 @@ class Context:
     heatmap: HeatmapConfig
     targets: int
     pairs: tuple[tuple[int, int], ...] = ()
+    keypoints: int = 0
+    prior: PosePrior | None = None
 
 
 class Method(nn.Module, ABC):
@@ -134,10 +139,12 @@ class Method(nn.Module, ABC):
     Attributes:
         Config: Its configuration class, with a literal ``name``.
         moving_buffers: Parts whose buffers (BatchNorm statistics) move outside of their own update.
+        makes: What a run of it is for, in words; other runs ask for it by these.
     """
 
     Config: ClassVar[type[MethodConfig]]
     moving_buffers: ClassVar[frozenset[str]] = frozenset()
+    makes: ClassVar[Literal["pose net", "style net", "pose prior"]] = "pose net"
     refresh_every: int = 0
 
     @abstractmethod
@@ -170,7 +177,12 @@ class Method(nn.Module, ABC):
 
     @property
     def style_net(self) -> StyleNet | None:
-        """The style net that a run of this method makes; None where it makes a pose net."""
+        """The style net that a run of this method makes; None where it makes something else."""
+        return None
+
+    @property
+    def pose_prior(self) -> PosePrior | None:
+        """The pose prior that a run of this method makes; None where it makes something else."""
         return None
 
     def optimisers(self, default: OptimiserConfig) -> dict[str, OptimiserConfig]:
