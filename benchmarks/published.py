@@ -22,7 +22,7 @@ FOLDERS = {"multilevel": "daml", "source_only": "daml", "oracle": "daml"}
 """Folders of recipes that are not named after their method."""
 STAGES = {"source_only": "source", "oracle": "oracle"}
 """Stages that are not a recipe's adaptation."""
-ROWS = tuple(name for name, method in METHODS.items() if method.makes_pose_net)
+ROWS = tuple(name for name, method in METHODS.items() if method.makes == "pose net")
 
 
 def measured(method: str, pair: str, results: Path) -> str:

@@ -140,6 +140,9 @@ EXECUTED: dict[str, Miniature] = {
     "poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source": Miniature(
         add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/source/manifest.json",)
     ),
+    "poseshift train prior.yaml --out runs/prior": Miniature(
+        add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/prior/manifest.json",)
+    ),
     "poseshift adapt --recipe recipes/daml/figures-middle.yaml --out runs/figures-middle": Miniature(
         replace={RECIPE.format("figures-middle"): str(ROOT / RECIPE.format("figures-middle"))},
         add=(
@@ -266,6 +269,9 @@ EXECUTED |= dict(
         every_method("quadrupeds-animalpose", "0", "animalpose:DATA/animalpose", ("quadrupeds:source",) * 2),
     )
 )
+
+# Configurations that a page shows, and that its commands use: the page and the name in their first line.
+SHOWN = (("getting-started.md", "source.yaml"), ("method.md", "prior.yaml"))
 
 # Commands that no test here can run -> the file that runs them, and the text in it that shows it.
 ELSEWHERE: dict[str, tuple[str, str]] = {
@@ -408,8 +414,10 @@ def write_material(work: Path) -> None:
         "annotations": [{"id": i, "image_id": i, "bbox": [5, 5, 40, 40], "category_id": 1} for i in range(6)],
     }
     (work / "boxes.json").write_text(json.dumps(boxes))
-    page = (ROOT / "docs/getting-started.md").read_text(encoding="utf-8")
-    (work / "source.yaml").write_text(re.findall(r"```yaml\n(# source\.yaml\n.*?)```", page, re.DOTALL)[0])
+    for page, name in SHOWN:
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        shown = re.findall(rf"```yaml\n(# {re.escape(name)}\n.*?)```", text, re.DOTALL)
+        (work / name).write_text(shown[0], encoding="utf-8")
     save_file(timm.create_model("mobilenetv2_100").state_dict(), work / "mobilenetv2.safetensors")
     for word in sorted({word for _, *words in PUBLISHED for word in words}):
         name, _, path = word.partition(":")

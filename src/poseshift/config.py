@@ -33,7 +33,7 @@ Selection = Literal[
 ]  # fmt: skip
 """Rules that choose a checkpoint: the combination of scores without target labels, the last one, or one score."""
 
-PARENTS = ("init", "style")
+PARENTS = ("init", "style", "prior")
 """Fields of :class:`RunConfig` that name a parent run."""
 
 
@@ -106,6 +106,7 @@ class RunConfig(_Strict):
     gradient_clip: float = Field(0.0, ge=0, description="Largest norm of an update's gradient; 0 for no limit.")
     init: str | None = Field(None, description="A finished run whose pose net is the start.")
     style: str | None = Field(None, description="A finished run of the method that trains style nets.")
+    prior: str | None = Field(None, description="A finished run of the method that trains pose priors.")
     seed: int = Field(0, ge=0)
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

@@ -32,6 +32,9 @@ def without_numbers(found: Annotations) -> Annotations:
     )
 
 
+STARTS = {"style", "source_only", "pose_prior"}
+"""Methods that start from nothing; all others adapt what these made."""
+
 CHANGES: dict[str, Callable[[Annotations], Annotations]] = {"shuffled": shuffled, "NaN": without_numbers}
 
 
@@ -41,6 +44,7 @@ def change(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     made = {
         "style": tiny.run(folder / "style", "style", {"steps": 1}),
         "init": tiny.run(folder / "init", change={"steps": 1}),
+        "prior": tiny.run(folder / "prior", "pose_prior", {"steps": 1}),
     }
     return {name: str(run.path) for name, run in made.items()}
 
@@ -59,7 +63,7 @@ def plain(change: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 def run(folder: Path, method: str, change: dict[str, str], more: dict[str, Any] | None = None) -> Run:
-    adapting = change if method not in ("style", "source_only") else {}
+    adapting = change if method not in STARTS else {}
     options = {"target": {"data": TARGET}, "steps": 4, **adapting, **(more or {})}
     if method == "source_only":
         options |= {"style": change["style"], "method": {"stylise": True, "style_probability": 1.0}}

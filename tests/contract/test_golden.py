@@ -27,7 +27,11 @@ Losses = dict[str, list[float]]
 @pytest.fixture(scope="module")
 def change(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("parents")
-    made = {"style": tiny.run(folder / "style", "style", {"steps": 4}), "init": tiny.run(folder / "init")}
+    made = {
+        "style": tiny.run(folder / "style", "style", {"steps": 4}),
+        "init": tiny.run(folder / "init"),
+        "prior": tiny.run(folder / "prior", "pose_prior", {"steps": 4}),
+    }
     return {name: str(run.path) for name, run in made.items()}
 
 
@@ -36,7 +40,7 @@ def run(method: str, change: dict[str, str], folder: Path) -> Run:
 
     Large losses, and the large weights of UDA-Animal's, need small steps without it.
     """
-    adapting = change if method not in ("style", "source_only") else {}
+    adapting = change if method not in ("style", "source_only", "pose_prior") else {}
     rate = {"style": 0.005, "uda_animal": 0.002}.get(method, 0.05)
     optimiser = {"name": "sgd", "rate": rate, "momentum": 0.5}
     return tiny.run(folder, method, {**STEPS, **adapting, "optimiser": optimiser})

@@ -20,6 +20,7 @@ from poseshift.methods.base import Context, HeatmapConfig, Method, OptimiserConf
 from poseshift.models.adain import StyleNet, StyleNetConfig
 from poseshift.models.mean_teacher import MeanTeacher
 from poseshift.models.pose_net import PoseNet, PoseNetConfig
+from poseshift.models.pose_prior import PosePrior, PosePriorConfig
 from poseshift.ops import affine
 
 COUNT, KEYPOINTS, SIZE, TARGETS = 4, 5, 64, 8
@@ -57,6 +58,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "sfdahpe": [{"inverse_temperature": 40.0, "ema_decay": 0.5}],
     "bn_adapt": [{"objective": "none"}, {"objective": "consistency"}],
     "style": [{"reconstruction_weight": 0.0}],
+    "pose_prior": [{"bank": 3, "exchanged": 0.0, "misplaced": 0.0, "hidden": 0.0}],
 }
 CASES = [
     pytest.param(name, options, id="-".join([name, *options]))
@@ -78,8 +80,16 @@ def pose_net() -> PoseNet:
 def make(name: str, options: dict[str, Any], *, seed: int = 0) -> Method:
     torch.manual_seed(seed)
     style = StyleNet(StyleNetConfig())
+    prior = PosePrior(PosePriorConfig(width=16, layers=1), KEYPOINTS)
     context = Context(
-        net=pose_net, style=style, heatmap=HeatmapConfig(), targets=TARGETS, pairs=((0, 2),), previous=FILM
+        net=pose_net,
+        style=style,
+        heatmap=HeatmapConfig(),
+        targets=TARGETS,
+        pairs=((0, 2),),
+        previous=FILM,
+        keypoints=KEYPOINTS,
+        prior=prior,
     )
     method = METHODS[name](METHODS[name].Config(**options), context).train()
     method.refresh(iter([plain_targets()]))
@@ -165,20 +175,11 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {
-        "bn_adapt",
-        "ccssl",
-        "dann",
-        "maps",
-        "multilevel",
-        "regda",
-        "sfdahpe",
-        "shot",
-        "source_only",
-        "style",
-        "uda_animal",
-        "uniframe",
-    } <= set(METHODS)
+    with_source = {"source_only", "uniframe", "multilevel", "multilevel_plus", "dann", "regda", "ccssl", "uda_animal"}
+    source_free = {"shot", "maps", "sfdahpe", "bn_adapt"}
+    assert with_source | source_free | {"style", "pose_prior"} <= set(METHODS)
+    for name in source_free:
+        assert METHODS[name].Config().needs == {"target"}
     assert set(VARIANTS) <= set(METHODS)
 
 
@@ -351,7 +352,8 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
         assert parameters_of(method, (part,)), f"{part} has nothing to train"
     own = {id(parameter) for parameter in method.parameters()}
     assert {id(p) for part in method.parts().values() for p in part.parameters()} <= own
-    assert (method.predictor is None) != (method.style_net is None)
+    made = {"pose net": method.predictor, "style net": method.style_net, "pose prior": method.pose_prior}
+    assert [kind for kind, net in made.items() if net is not None] == [method.makes]
     if method.predictor is not None:
         assert method.student is not None
         method.eval()
@@ -362,14 +364,14 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
 
 @every_case
 def test_a_comparison_can_tell_what_it_needs_and_makes(name: str, options: dict[str, Any]) -> None:
-    """``needs_style`` where it cannot be built without a style net; ``makes_pose_net`` where there is a predictor."""
+    """``needs_style`` where it cannot be built without a style net; ``makes`` a pose net where there is a predictor."""
     config = METHODS[name].Config(**options)
     context = Context(net=pose_net, style=None, heatmap=HeatmapConfig(), targets=TARGETS, pairs=((0, 2),))
     if config.needs_style:
         with pytest.raises(UsageError, match="style"):
             METHODS[name](config, context)
     else:
-        assert (METHODS[name](config, context).predictor is not None) == METHODS[name].makes_pose_net
+        assert (METHODS[name](config, context).predictor is not None) == (METHODS[name].makes == "pose net")
 
 
 @every_method

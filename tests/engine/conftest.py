@@ -26,9 +26,12 @@ def copy_of(tmp_path: Path) -> Callable[[Run], Run]:
 
 @pytest.fixture(scope="session")
 def parents(tmp_path_factory: pytest.TempPathFactory, finished: Run) -> dict[str, Run]:
-    """The runs that an adaptation starts from: ``style`` and ``init``."""
-    style = tiny.run(tmp_path_factory.mktemp("parents") / "style", "style", {"steps": 2})
-    return {"style": style, "init": finished}
+    """The runs that an adaptation starts from: ``style``, ``prior`` and ``init``."""
+    folder = tmp_path_factory.mktemp("parents")
+    style, prior = (
+        tiny.run(folder / role, method, {"steps": 2}) for role, method in (("style", "style"), ("prior", "pose_prior"))
+    )
+    return {"style": style, "prior": prior, "init": finished}
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests import tiny
 
+from poseshift.engine.parents import parent_method
 from poseshift.engine.run import Run
 from poseshift.engine.train import train
 from poseshift.errors import UsageError
@@ -27,7 +30,9 @@ def test_init_starts_from_the_parents_net(parents: dict[str, Run], change: dict[
 @pytest.mark.parametrize(
     ("method", "given", "words"),
     [
-        ("source_only", {"init": "style"}, r"init: a run of 'style' has no predictor; give another run"),
+        ("source_only", {"init": "style"}, r"init: a run of 'style' makes no pose net; give a run of a method that"),
+        ("source_only", {"prior": "init"}, r"prior: a run of 'source_only' makes no pose prior; give a run of"),
+        ("uniframe", {"style": "prior"}, "style: a run of 'pose_prior' makes no style net"),
         ("source_only", {"init": "init", "model": {"width": 24}}, "holds another net than `model` describes"),
         ("uniframe", {"style": "init"}, "style: a run of 'source_only' makes no style net"),
         ("uniframe", {}, "method 'uniframe' needs a style net"),
@@ -41,6 +46,32 @@ def test_a_parent_that_does_not_fit(
     named = {key: str(parents[value].path) if isinstance(value, str) else value for key, value in given.items()}
     with pytest.raises(UsageError, match=words) as caught:
         tiny.run(tmp_path / "run", method, named)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prior_is_read_from_the_run_folder(parents: dict[str, Run], tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(parents["prior"].path, tmp_path / "prior"))
+    run = tiny.run(tmp_path / "run", change={"prior": str(copied), "steps": 1})
+    shutil.rmtree(copied)
+    assert run.manifest["parents"]["prior"]["step"] == 2
+    assert {path.name for path in (run.path / "parents" / "prior").iterdir()} == {"run.yaml", "method.safetensors"}
+    method = parent_method(run, "prior", len(run.skeleton))
+    assert method is not None
+    assert parent_method(run, "style", len(run.skeleton)) is None
+    wanted = tiny.weights(parents["prior"])
+    assert method.pose_prior is not None
+    for name, tensor in method.pose_prior.state_dict().items():
+        assert torch.equal(tensor, wanted[f"prior.{name}"])
+
+
+def test_a_prior_of_other_keypoints_is_refused(parents: dict[str, Run], tmp_path: Path) -> None:
+    names = ["left_ankle", "root", "tip"]
+    tiny.coco(tmp_path / "source.json", tiny.photos(tmp_path / "photos", 4), names)
+    change = {"source": {"data": f"coco:{tmp_path / 'source.json'}"}, "target": None, "steps": 1}
+    said = f"prior: keypoint 0 of {parents['prior'].path} is right_ankle, of this run left_ankle; train the prior"
+    with pytest.raises(UsageError, match=re.escape(said)) as caught:
+        tiny.run(tmp_path / "run", change={**change, "prior": str(parents["prior"].path)})
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 

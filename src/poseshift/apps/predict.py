@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import logging
@@ -74,14 +75,10 @@ def predict(
     flip = run.skeleton.flip_index if flip_test else None
     net, chosen = run.predictor(which), devices.choose(device)
     stream = None if adapt is None else Stream(net, adapt, run, device=chosen)
-    margin = 0 if stream is None else stream.margin
-    crops = Crops(instances, cut, size=run.config.input_size, margin=margin)
-    if stream is None:
-        found = inference.infer(net, crops, device=chosen, flip_index=flip, advance=advance)
-    else:
-        found = inference.infer(
-            net, crops, device=chosen, batch_size=BATCH, flip_index=flip, see=stream.see, advance=advance
-        )
+    crops = Crops(instances, cut, size=run.config.input_size, margin=0 if stream is None else stream.margin)
+    ask = functools.partial(inference.infer, net, crops, device=chosen, flip_index=flip, advance=advance)
+    found = ask() if stream is None else ask(batch_size=BATCH, see=stream.see)
+    if stream is not None:
         stream.say()
     if found.failed:
         names = [instances[row].key for row in found.failed]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +15,44 @@ from poseshift.engine import checkpoint, poses
 from poseshift.engine.run import Run, open_run
 from poseshift.errors import CheckpointError, UsageError
 from poseshift.methods import METHODS
-from poseshift.methods.base import Context
-from poseshift.models.adain import StyleNet
+from poseshift.methods.base import Context, Method
 from poseshift.models.pose_net import PoseNet
+from poseshift.types import Skeleton
 
-INIT, STYLE = PARENTS
+INIT, STYLE, PRIOR = PARENTS
+MADE = {INIT: "pose net", STYLE: "style net", PRIOR: "pose prior"}
 LABELS, ORACLE = "uses_target_labels", "yes: oracle"
 
 
-def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:
+def copy_parents(config: RunConfig, run: Path, skeleton: Skeleton) -> dict[str, Any]:
     """Copies the weights of the parent runs into ``run/parents``, so that one folder suffices.
+
+    Args:
+        config: Names them.
+        run: The folder of the new run.
+        skeleton: Of the new run.
 
     Returns:
         What the manifest says of them.
+
+    Raises:
+        UsageError: A parent is not finished, is of another kind, or a prior knows other keypoints.
     """
     notes: dict[str, Any] = {}
-    for role, source in ((INIT, config.init), (STYLE, config.style)):
+    for role in PARENTS:
+        source: str | None = getattr(config, role)
         if source is None:
             continue
         parent = open_run(source)
         if not parent.finished:
             raise UsageError(f"{role}: {source} is not finished; run its training command again first")
+        name = parent.config.method.name
+        if METHODS[name].makes != MADE[role]:
+            raise UsageError(f"{role}: a run of {name!r} makes no {MADE[role]}; give a run of a method that does")
+        if role == PRIOR:
+            _refuse_other_keypoints(parent, skeleton)
         chosen = parent.checkpoint("last")
         file = chosen.path / ("predictor.safetensors" if role == INIT else "method.safetensors")
-        if not file.is_file():
-            raise UsageError(f"{role}: a run of {parent.config.method.name!r} has no {file.stem}; give another run")
-        if role == STYLE and parent.makes_pose_net:
-            made = parent.config.method.name
-            raise UsageError(f"{role}: a run of {made!r} makes no style net; give a run of a method that does")
         folder = run / "parents" / role
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, folder / file.name)
@@ -60,9 +71,22 @@ def copy_parents(config: RunConfig, run: Path) -> dict[str, Any]:
     return notes
 
 
+def _refuse_other_keypoints(parent: Run, skeleton: Skeleton) -> None:
+    theirs, ours = parent.skeleton.keypoints, skeleton.keypoints
+    if theirs == ours:
+        return
+    pairs = enumerate(zip_longest(theirs, ours, fillvalue="none"))
+    at, (one, other) = next((at, pair) for at, pair in pairs if pair[0] != pair[1])
+    raise UsageError(
+        f"{PRIOR}: keypoint {at} of {parent.path} is {one}, of this run {other}; train the prior on a source and "
+        "with a target whose keypoints are this run's, in their order"
+    )
+
+
 def label_use(config: RunConfig) -> str:
     """What the manifest says about target labels; a run that starts from an oracle is one too."""
-    parents = [open_run(path).manifest for path in (config.init, config.style) if path is not None]
+    named = (getattr(config, role) for role in PARENTS)
+    parents = [open_run(path).manifest for path in named if path is not None]
     if config.oracle or any(str(parent.get(LABELS)).startswith("yes") for parent in parents):
         return ORACLE
     return "monitoring only" if config.monitor else "no"
@@ -86,18 +110,23 @@ def pose_net(config: RunConfig, run: Run, keypoints: int) -> PoseNet:
     return net
 
 
-def style_net(run: Run) -> StyleNet | None:
-    """The net of the run's ``style``; None where it has none."""
-    folder = run.path / "parents" / STYLE
+def parent_method(run: Run, role: str, keypoints: int) -> Method | None:
+    """The trained method of the run's parent in a ``role`` other than ``init``; None where it has none.
+
+    Args:
+        run: With the parents' weights in its folder.
+        role: One of ``PARENTS``.
+        keypoints: Number of keypoints of the run.
+    """
+    folder = run.path / "parents" / role
     if not folder.is_dir():
         return None
     parent = Run(folder).config
-    method = METHODS[parent.method.name](
-        parent.method.without_weights(), Context(net=_no_net, style=None, heatmap=parent.heatmap, targets=0)
-    )
+    context = Context(net=_no_net, style=None, heatmap=parent.heatmap, targets=0, keypoints=keypoints)
+    method = METHODS[parent.method.name](parent.method.without_weights(), context)
     method.load_state_dict(load_file(folder / "method.safetensors"))
-    return method.style_net
+    return method
 
 
 def _no_net() -> PoseNet:
-    raise CheckpointError("a style run has no pose net")
+    raise CheckpointError("a parent of this kind has no pose net")

@@ -141,9 +141,7 @@ class Run:
         try:
             content: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{file}: cannot be read ({error}); remove it, then run `poseshift calibrate` anew"
-            ) from error
+            raise CheckpointError(f"{file}: cannot be read ({error}); remove it, then `poseshift calibrate`") from error
         return content
 
     def point(self, pointer: Pointer, at: Checkpoint) -> None:

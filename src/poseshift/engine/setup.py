@@ -261,13 +261,17 @@ def method_of(config: RunConfig, run: Run, data: Data) -> Method:
     """
     torch.manual_seed(config.seed)
     target = data.target
+    keypoints = len(data.skeleton)
+    style, prior = (parents.parent_method(run, role, keypoints) for role in (parents.STYLE, parents.PRIOR))
     context = Context(
-        net=lambda: parents.pose_net(config, run, len(data.skeleton)),
-        style=parents.style_net(run),
+        net=lambda: parents.pose_net(config, run, keypoints),
+        style=None if style is None else style.style_net,
         heatmap=config.heatmap,
         targets=len(target) if target is not None else 0,
         pairs=data.skeleton.flip_pairs,
         previous=torch.from_numpy(frames.previous(target.annotations)) if target is not None else None,
+        keypoints=keypoints,
+        prior=None if prior is None else prior.pose_prior,
     )
     method = METHODS[config.method.name](config.method, context)
     memory = torch.channels_last if config.model.channels_last else torch.contiguous_format

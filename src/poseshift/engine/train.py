@@ -133,7 +133,7 @@ class Session:
             skeleton=self.data.skeleton,
             command=command,
             extra=extra,
-            parents=lambda folder: parents.copy_parents(config, folder),
+            parents=lambda folder: parents.copy_parents(config, folder, self.data.skeleton),
         )
 
     def _batches(self, total: int, *, workers: int) -> Batches:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from poseshift.batches import Batch, SourceBatch, TargetBatch
 from poseshift.models.adain import StyleNet
 from poseshift.models.pose_net import PoseNet, PoseOutput
+from poseshift.models.pose_prior import PosePrior
 from poseshift.ops import heatmaps, losses
 
 
@@ -133,10 +134,12 @@ class Context:
     Attributes:
         net: Makes the pose net, with the weights of the parent run where there is one.
         style: The style net of the parent run, or None.
+        prior: The pose prior of the parent run, or None.
         heatmap: How target heatmaps are drawn.
         targets: Number of target instances, 0 where there are none.
         pairs: Indices of left and right keypoints.
         previous: ``targets`` rows: the target instance in the frame before of the same video, -1 for none.
+        keypoints: Number of keypoints of the run.
     """
 
     net: Callable[[], PoseNet]
@@ -145,6 +148,8 @@ class Context:
     targets: int
     pairs: tuple[tuple[int, int], ...] = ()
     previous: Int[Tensor, " N"] | None = None
+    keypoints: int = 0
+    prior: PosePrior | None = None
 
 
 class Method(nn.Module, ABC):
@@ -152,13 +157,13 @@ class Method(nn.Module, ABC):
 
     Attributes:
         Config: Its configuration class, with a literal ``name``.
-        makes_pose_net: Whether its runs can be evaluated; else they make what other runs start from.
         moving_buffers: Parts whose buffers (BatchNorm statistics) move outside of their own update.
+        makes: What a run of it is for, in words; other runs ask for it by these.
     """
 
     Config: ClassVar[type[MethodConfig]]
-    makes_pose_net: ClassVar[bool] = True
     moving_buffers: ClassVar[frozenset[str]] = frozenset()
+    makes: ClassVar[Literal["pose net", "style net", "pose prior"]] = "pose net"
     refresh_every: int = 0
 
     @abstractmethod
@@ -191,7 +196,12 @@ class Method(nn.Module, ABC):
 
     @property
     def style_net(self) -> StyleNet | None:
-        """The style net that a run of this method makes; None where it makes a pose net."""
+        """The style net that a run of this method makes; None where it makes something else."""
+        return None
+
+    @property
+    def pose_prior(self) -> PosePrior | None:
+        """The pose prior that a run of this method makes; None where it makes something else."""
         return None
 
     def optimisers(self, default: OptimiserConfig) -> dict[str, OptimiserConfig]:

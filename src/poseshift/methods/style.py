@@ -44,7 +44,7 @@ class Style(Method):
     """Trains a style net; makes no pose net."""
 
     Config = StyleConfig
-    makes_pose_net = False
+    makes = "style net"
 
     def __init__(self, config: StyleConfig, context: Context) -> None:
         super().__init__(config, context)

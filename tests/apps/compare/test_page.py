@@ -16,7 +16,7 @@ def test_the_page_holds_everything_and_needs_nothing(made: Made) -> None:
     assert "figures:middle" in text
     assert "poseshift compare …" in text
     assert "Differences by keypoint group" in text
-    assert "label-free: teacher-student agreement" in text
+    assert "label-free: mean rank of agreement" in text
     assert text.count("<section") == text.count("</section>") == 3
     for tag in ("table", "tr", "td", "th", "div", "span", "svg", "details"):
         assert len(re.findall(rf"<{tag}[ >]", text)) == text.count(f"</{tag}>"), tag

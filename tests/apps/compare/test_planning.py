@@ -22,7 +22,7 @@ def recipe(**change: Any) -> Recipe:
 def test_every_method_has_a_stage_on_every_recipe(file: str) -> None:
     """The same data, starts, steps, batches and views; and no source for those that read none."""
     loaded = recipes.load(tiny.ROOT / f"recipes/daml/{file}.yaml")
-    names = [name for name, method in METHODS.items() if method.makes_pose_net and name not in loaded.stages]
+    names = [name for name, method in METHODS.items() if method.makes == "pose net" and name not in loaded.stages]
     whole = planning.with_methods(loaded, names)
     found, last = planning.settings_of(whole), list(loaded.stages)[-1]
     for name in names:

@@ -47,7 +47,7 @@ def test_markdown(made: Made) -> None:
     assert "* regda, seed 0: step " in text
     assert "Runs that rows start from, trained once for each seed: style" in text
     assert "| shot | shot | " in text
-    assert "label-free: teacher-student agreement" in text
+    assert "label-free: mean rank of agreement" in text
 
 
 def test_latex(made: Made) -> None:

@@ -100,8 +100,8 @@ def with_methods(recipe: Recipe, names: Sequence[str]) -> Recipe:
 def refuse_unscorable(recipe: Recipe, stage: str) -> None:
     """Raises :class:`ConfigError` where a stage makes nothing to score."""
     method = recipe.stage(stage, Path()).method.name
-    if not METHODS[method].makes_pose_net:
-        able = [name for name in recipe.stages if METHODS[recipe.stage(name, Path()).method.name].makes_pose_net]
+    if METHODS[method].makes != "pose net":
+        able = [name for name in recipe.stages if METHODS[recipe.stage(name, Path()).method.name].makes == "pose net"]
         raise ConfigError(f"{stage!r}: a run of {method!r} makes no pose net to score; choose from {', '.join(able)}")
 
 
