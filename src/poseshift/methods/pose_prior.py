@@ -116,7 +116,8 @@ class PosePriorTraining(Method):
         placed = moved.clone()
         placed[rows, off] = moved[rows, on]
         moved = torch.where(fallen[:, None, None], placed, moved)
-        return moved + noise * (strength * noisy).unsqueeze(-1)
+        shaken: Tensor = moved + noise * (strength * noisy).unsqueeze(-1)
+        return shaken
 
     @property
     def predictor(self) -> None:
