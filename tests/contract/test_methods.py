@@ -43,6 +43,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "regda": [{"supervised_loss": "mse", "trade_off": 0.005, "ema_decay": 0.9}],
     "shot": [{"pseudo_label_weight": 0.0}, {"candidates": 1}],
     "bn_adapt": [{"objective": "none"}, {"objective": "consistency"}],
+    "post": [{"prior_weight": 0.0, "teacher_bn": "ema"}, {"prior_from": 0.9, "occlusion": False}, always],
     "style": [{"reconstruction_weight": 0.0}],
     "pose_prior": [{"bank": 3, "exchanged": 0.0, "misplaced": 0.0, "hidden": 0.0}],
 }
@@ -160,9 +161,18 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"source_only", "uniframe", "multilevel", "dann", "regda", "shot", "bn_adapt", "style", "pose_prior"} <= set(
-        METHODS
-    )
+    assert {
+        "source_only",
+        "uniframe",
+        "multilevel",
+        "dann",
+        "regda",
+        "shot",
+        "bn_adapt",
+        "post",
+        "style",
+        "pose_prior",
+    } <= set(METHODS)
     assert set(VARIANTS) <= set(METHODS)
 
 
@@ -349,6 +359,6 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
 def test_teachers_know_which_keypoints_are_left_and_right(name: str) -> None:
     """Else the pseudo-labels of a mirrored view would have their sides exchanged."""
     teachers = [module for module in make(name, {}).modules() if isinstance(module, MeanTeacher)]
-    assert bool(teachers) == (name in {"multilevel", "uniframe"})
+    assert bool(teachers) == (name in {"multilevel", "uniframe", "post"})
     for teacher in teachers:
         assert teacher.other_side.tolist()[:3] == [2, 1, 0]

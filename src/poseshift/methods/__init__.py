@@ -7,6 +7,7 @@ from poseshift.methods.bn_adapt import BnAdapt, BnAdaptConfig
 from poseshift.methods.dann import Dann
 from poseshift.methods.multilevel import Multilevel
 from poseshift.methods.pose_prior import PosePriorTraining
+from poseshift.methods.post import Post
 from poseshift.methods.regda import Regda
 from poseshift.methods.shot import Shot
 from poseshift.methods.source_only import SourceOnly
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
     "regda": Regda,
     "shot": Shot,
     "bn_adapt": BnAdapt,
+    "post": Post,
     "style": Style,
     "pose_prior": PosePriorTraining,
 }
