@@ -84,7 +84,7 @@ class PosePriorTraining(Method):
             "distance": Term((self.prior(disturbed, shown) - wanted).square().mean()),
             "plausible": Term(self.prior(clean, shown).square().mean(), self.config.plausible_weight),
         }
-        yield Update(terms=terms, on=("prior",), monitors={"wanted": wanted.mean()})
+        yield Update(terms=terms, on=("prior",))
 
     def _shown(self, draws: Draws, known: Bool[Tensor, "B K"]) -> Bool[Tensor, "B K"]:
         """Of each pose all keypoints but a share of its own, from none to ``hidden``."""
