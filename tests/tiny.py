@@ -65,6 +65,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "maps": {"refresh_every": 4, "ema_decay": 0.5},
     "sfdahpe": {"ema_decay": 0.5},
     "bn_adapt": {},
+    "post": {"ema_decay": 0.5, "occlusion_threshold": 0.0},
     "pose_prior": {"net": {"width": 32, "layers": 2}},
 }
 """Options that make every part of a method work within a few steps."""

@@ -10,6 +10,7 @@ from poseshift.methods.maps import Maps
 from poseshift.methods.multilevel import Multilevel
 from poseshift.methods.multilevel_plus import MultilevelPlus
 from poseshift.methods.pose_prior import PosePriorTraining
+from poseshift.methods.post import Post
 from poseshift.methods.regda import Regda
 from poseshift.methods.sfdahpe import Sfdahpe
 from poseshift.methods.shot import Shot
@@ -31,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
     "maps": Maps,
     "sfdahpe": Sfdahpe,
     "bn_adapt": BnAdapt,
+    "post": Post,
     "style": Style,
     "pose_prior": PosePriorTraining,
 }

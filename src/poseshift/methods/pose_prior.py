@@ -84,7 +84,7 @@ class PosePriorTraining(Method):
             "distance": Term((self.prior(disturbed, shown) - wanted).square().mean()),
             "plausible": Term(self.prior(clean, shown).square().mean(), self.config.plausible_weight),
         }
-        yield Update(terms=terms, on=("prior",), monitors={"wanted": wanted.mean()})
+        yield Update(terms=terms, on=("prior",))
 
     def _shown(self, draws: Draws, known: Bool[Tensor, "B K"]) -> Bool[Tensor, "B K"]:
         """Of each pose all keypoints but a share of its own, from none to ``hidden``."""
@@ -102,7 +102,7 @@ class PosePriorTraining(Method):
         noise = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
         chances = draws.per_sample("prior/chances", 2)
         picks = draws.per_sample("prior/picks", 3)
-        # one keypoint and its partner change places
+        # one keypoint and its partner on the other side change places
         rows = torch.arange(count, device=poses.device)
         one = (picks[:, 0] * keypoints).long()
         partner = self.other_side[one]
@@ -116,8 +116,8 @@ class PosePriorTraining(Method):
         placed = moved.clone()
         placed[rows, off] = moved[rows, on]
         moved = torch.where(fallen[:, None, None], placed, moved)
-        shaken: Tensor = moved + noise * (strength * noisy).unsqueeze(-1)
-        return shaken
+        disturbed: Tensor = moved + noise * (strength * noisy).unsqueeze(-1)
+        return disturbed
 
     @property
     def predictor(self) -> None:
