@@ -235,7 +235,7 @@ EXECUTED |= dict(
 METHODS_LIST = ",".join(
     (
         *("source", "source_longer", "mean_teacher", "uniframe", "multilevel", "multilevel_plus", "dann", "regda"),
-        *("ccssl", "uda_animal", "shot", "maps", "sfdahpe"),
+        *("ccssl", "uda_animal", "shot", "maps", "sfdahpe", "post"),
     )
 )
 SMALL_PAIR = ("common.input_size=64", "common.batch_size=4", "common.agreement_images=4", "common.workers=0")
@@ -255,7 +255,7 @@ def every_method(name: str, seeds: str, data: str, domains: tuple[str, str]) -> 
         *(f"stages.{stage}.steps=1" for stage in stages_of(f"methods/{name}.yaml")),
     )  # fmt: skip
     small = Miniature(
-        replace={recipe: str(ROOT / recipe), seeds: "0", "2": "1", METHODS_LIST: "source,multilevel_plus,maps"},
+        replace={recipe: str(ROOT / recipe), seeds: "0", "2": "1", METHODS_LIST: "source,multilevel_plus,post"},
         add=tuple(word for change in changes for word in ("--set", change)),
         creates=(f"runs/methods-{name}/table.md", f"runs/methods-{name}/report.html"),
     )

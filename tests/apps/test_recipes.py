@@ -111,6 +111,7 @@ extends: ../base.yaml
 common: {augment: {source: {shear: 3}}}
 stages:
   style: null
+  prior: {method: {name: pose_prior}}
   source: {method: {stylise: false}, style: null}
   adapt: {method: {name: dann, domain_weight: 0.5}, style: null}
 """
@@ -122,7 +123,7 @@ def test_a_recipe_extends_another(tmp_path: Path) -> None:
     (tmp_path / "there/other.yaml").write_text(OTHER)
     found = recipes.load(tmp_path / "there/other.yaml")
     assert found.common == {"input_size": 64, "augment": {"source": {"rotation": 5, "shear": 3}}}
-    assert list(found.stages) == ["source", "adapt"]
+    assert list(found.stages) == ["source", "prior", "adapt"], "the result stays the last"
     assert found.stages["source"] == {"method": {"name": "source_only", "stylise": False}, "style": None}
     adapt = {"method": {"name": "dann", "domain_weight": 0.5}, "init": "source", "style": None, "steps": 7}
     assert found.stages["adapt"] == adapt, "options of another method are gone, the rest stays"

@@ -176,7 +176,11 @@ def names_within(method: Method, modules: list[nn.Module], tensors: Iterator[tup
 
 
 def test_the_methods_of_the_issue_are_all_there() -> None:
-    assert {"bn_adapt", "ccssl", "dann", "maps", "multilevel", "multilevel_plus", "pose_prior", "post", "regda", "sfdahpe", "shot", "source_only", "style", "target", "uda_animal", "uniframe"} <= set(METHODS)
+    with_source = {"source_only", "uniframe", "multilevel", "multilevel_plus", "dann", "regda", "ccssl", "uda_animal"}
+    source_free = {"shot", "maps", "sfdahpe", "post", "bn_adapt"}
+    assert with_source | source_free | {"style", "pose_prior"} <= set(METHODS)
+    for name in source_free:
+        assert METHODS[name].Config().needs == {"target"}
     assert set(VARIANTS) <= set(METHODS)
 
 
@@ -361,11 +365,11 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
 
 @every_case
 def test_a_comparison_can_tell_what_it_needs_and_makes(name: str, options: dict[str, Any]) -> None:
-    """``needs_style`` where it cannot be built without a style net; ``makes`` a pose net where there is a predictor."""
+    """``needs_style``, ``needs_prior`` where it cannot be built without; ``makes`` a pose net where it predicts."""
     config = METHODS[name].Config(**options)
     context = Context(net=pose_net, style=None, heatmap=HeatmapConfig(), targets=TARGETS, pairs=((0, 2),))
-    if config.needs_style:
-        with pytest.raises(UsageError, match="style"):
+    if config.needs_style or config.needs_prior:
+        with pytest.raises(UsageError, match="style" if config.needs_style else "prior"):
             METHODS[name](config, context)
     else:
         assert (METHODS[name](config, context).predictor is not None) == (METHODS[name].makes == "pose net")

@@ -119,15 +119,13 @@ def _whole(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
 def extended(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """``change`` over ``base``: mappings are merged, all else is replaced.
 
-    A stage that is given as nothing (``style: null``) is left out, and the options of a stage's method do not outlive a
-    change of its name.
+    A stage that is given as nothing (``style: null``) is left out, a new one stands before the last, which stays the
+    result, and the options of a stage's method do not outlive a change of its name.
     """
-    stages = dict(base.get("stages") or {})
-    for name, stage in (change.get("stages") or {}).items():
-        if stage is None:
-            stages.pop(name, None)
-        else:
-            stages[name] = changed(stages.get(name, {}), stage)
+    old, new = base.get("stages") or {}, change.get("stages") or {}
+    names = [*list(old)[:-1], *(name for name in new if name not in old), *list(old)[-1:]]
+    left_out = {name for name, stage in new.items() if stage is None}
+    stages = {name: changed(old.get(name, {}), new.get(name, {})) for name in names if name not in left_out}
     rest = {key: value for key, value in change.items() if key != "stages"}
     return {**config.merge(base, rest), "stages": stages}
 

@@ -75,6 +75,11 @@ class MethodConfig(BaseModel):
         """Whether the net's heatmaps are logits, whose softmax is what was trained, not heatmaps as drawn."""
         return False
 
+    @property
+    def needs_prior(self) -> bool:
+        """Whether it asks a pose prior under this configuration."""
+        return False
+
     def without_weights(self) -> Self:
         """The same configuration with nothing to load from outside the run folder."""
         return self

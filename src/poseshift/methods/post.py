@@ -73,6 +73,11 @@ class PostConfig(MethodConfig):
         """Target images alone."""
         return frozenset({"target"})
 
+    @property
+    def needs_prior(self) -> bool:
+        """Unless the prior counts for nothing."""
+        return self.prior_weight > 0
+
 
 class Post(Method):
     """A mean teacher that adapts its backbone under a pose prior."""

@@ -23,6 +23,7 @@ def test_every_method_has_a_stage_on_every_recipe(file: str) -> None:
     """The same data, starts, steps, batches and views; and no source for those that read none."""
     loaded = recipes.load(tiny.ROOT / f"recipes/daml/{file}.yaml")
     names = [name for name, method in METHODS.items() if method.makes == "pose net" and name not in loaded.stages]
+    names = [name for name in names if not METHODS[name].Config().needs_prior]  # whose recipe trains one
     whole = planning.with_methods(loaded, names)
     found, last = planning.settings_of(whole), list(loaded.stages)[-1]
     for name in names:
@@ -44,6 +45,17 @@ def test_what_the_last_stage_lacks_is_taken_from_the_latest_that_has_it() -> Non
     alone = {"source": {"method": {"name": "source_only"}}}
     with pytest.raises(ConfigError, match="stage 'shot': the method 'shot' needs `init`, which neither the stage nor"):
         planning.settings_of(planning.with_methods(recipe(stages=alone), ["shot"]))
+
+
+def test_a_method_that_asks_a_prior_gets_it_from_its_own_options() -> None:
+    stages = {"prior": {"method": {"name": "pose_prior"}}, **RECIPE["stages"]}
+    with pytest.raises(ConfigError, match="stage 'post': the method 'post' needs `prior`"):
+        planning.settings_of(planning.with_methods(recipe(stages=stages), ["post"]))
+    whole = planning.with_methods(recipe(stages=stages, methods={"post": {"prior": "prior"}}), ["post"])
+    assert planning.settings_of(whole)["post"].prior == "prior"
+    assert "prior" in whole.only(["post"]).stages
+    unasked = planning.with_methods(recipe(methods={"post": {"method": {"prior_weight": 0}}}), ["post"])
+    assert planning.settings_of(unasked)["post"].prior is None
 
 
 def test_a_recipe_may_give_a_method_another_average() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from poseshift import config
 from poseshift.apps.recipes import Recipe
 from poseshift.config import PARENTS, RunConfig
-from poseshift.engine.parents import INIT, STYLE
+from poseshift.engine.parents import INIT, PRIOR, STYLE
 from poseshift.errors import ConfigError, UsageError
 from poseshift.methods import METHODS
 from poseshift.methods.base import MethodConfig
@@ -65,8 +65,8 @@ def settings_of(recipe: Recipe) -> dict[str, RunConfig]:
 
 def _needed(method: MethodConfig) -> list[str]:
     """Fields of a run's configuration that a method cannot do without."""
-    parents = [place for place, needed in ((INIT, method.needs_init), (STYLE, method.needs_style)) if needed]
-    return [*sorted(method.needs), *parents]
+    parents = {INIT: method.needs_init, STYLE: method.needs_style, PRIOR: method.needs_prior}
+    return [*sorted(method.needs), *(place for place, needed in parents.items() if needed)]
 
 
 def with_methods(recipe: Recipe, names: Sequence[str]) -> Recipe:
