@@ -22,7 +22,7 @@ def steps(run: Run) -> list[int]:
 
 def test_what_a_run_folder_holds(finished: Run) -> None:
     there = {path.name for path in finished.path.iterdir()}
-    assert there == {"run.yaml", "manifest.json", "metrics.jsonl", "log.txt", "checkpoints"}
+    assert there == {"run.yaml", "manifest.json", "metrics.jsonl", "log.txt", "checkpoints", "trust"}
     assert "source_only, steps 0 to 6 on cpu" in (finished.path / "log.txt").read_text()
     assert {path.name for path in finished.checkpoints_path.iterdir()} == {"step-4", "step-6", "last", "best"}
     assert finished.finished
