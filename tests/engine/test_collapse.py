@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from poseshift.data import sources
 from poseshift.engine import collapse
 from poseshift.engine.collapse import Reference
+from poseshift.errors import CheckpointError
 
 SIZE = 80.0
 
@@ -186,6 +188,7 @@ def test_few_poses_are_no_reference(count: int, people: dict[str, np.ndarray]) -
 
 
 def test_a_reference_is_read_back_from_json(usual: Reference) -> None:
-    import json
-
-    assert collapse.reference_of(json.loads(json.dumps(usual.to_json()))) == usual
+    assert collapse.reference_of(json.loads(json.dumps(usual.to_json())), origin="x") == usual
+    for wrong in ({}, {**usual.to_json(), "pairs": 3}, {**usual.to_json(), "more": 1}):
+        with pytest.raises(CheckpointError, match="its start: no reference of poses"):
+            collapse.reference_of(wrong, origin="its start")

@@ -230,4 +230,21 @@ def test_a_net_with_nothing_but_its_bias_is_a_mean_pose(
     Examiner(data, config, Run(tmp_path)).examine(net, net, step=1)
     found = Run(tmp_path).trust("step-1") or {}
     assert [name for name, one in found["collapse"].items() if one["found"]] == ["mean_pose"]
-    assert found["collapse"]["mean_pose"]["value"] == pytest.approx(0, abs=1e-9)
+    assert found["collapse"]["mean_pose"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_net_that_says_nothing_finite_stops_no_run(
+    people: tuple[RunConfig, setup.Data, np.ndarray], tmp_path: Path
+) -> None:
+    config, data, _ = people
+
+    class Broken(PoseNet):
+        def forward(self, images: torch.Tensor) -> PoseOutput:
+            maps = torch.full((len(images), 14, 8, 8), torch.nan)
+            return PoseOutput(maps, maps)
+
+    net = Broken(config.model, 14).eval()
+    Examiner(data, config, Run(tmp_path)).examine(net, net, step=1)
+    found = Run(tmp_path).trust("step-1") or {}
+    assert found["calibration"] is None
+    assert found["collapse"] == {}

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from poseshift.errors import CheckpointError
 from poseshift.metrics import BoolArray, DoubleArray
 from poseshift.types import ByteArray, FloatArray, IntArray
 
@@ -135,17 +136,20 @@ def reference(
     )  # fmt: skip
 
 
-def reference_of(raw: Mapping[str, Any]) -> Reference:
-    """A reference as a file keeps it. Raises :class:`TypeError` or :class:`ValueError` where it is none."""
-    sides = raw["sides"]
-    return Reference(
-        **{
-            **raw,
-            "keypoints": tuple(int(k) for k in raw["keypoints"]),
-            "pairs": tuple((int(a), int(b)) for a, b in raw["pairs"]),
-            "sides": None if sides is None else tuple(float(weight) for weight in sides),
-        }
-    )
+def reference_of(raw: Mapping[str, Any], *, origin: str) -> Reference:
+    """A reference as a file keeps it. Raises :class:`CheckpointError` where it is none."""
+    try:
+        sides = raw["sides"]
+        return Reference(
+            **{
+                **raw,
+                "keypoints": tuple(int(k) for k in raw["keypoints"]),
+                "pairs": tuple((int(a), int(b)) for a, b in raw["pairs"]),
+                "sides": None if sides is None else tuple(float(weight) for weight in sides),
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{origin}: no reference of poses ({error!r}); calibrate it, then adapt anew") from error
 
 
 def measure(keypoints: FloatArray, usual: Reference, *, size: float) -> tuple[Measure, ...]:

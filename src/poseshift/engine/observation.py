@@ -28,7 +28,8 @@ class Seen:
     """Predictions of ``N`` crops of side ``size``, in pixels of the canonical frame.
 
     Attributes:
-        rows: ``N``, which crop each is; a crop that does not decode is left out.
+        rows: ``N``, which crop each is; a crop that does not decode, or of which a net says what is not finite, is left
+            out.
         keypoints: ``N×K×2`` of the predictor, on plain views.
         scores: ``N×K``, heights of its peaks, raw.
         again: ``N×K×2`` of the student, on augmented views, moved back.
@@ -82,7 +83,8 @@ def look(
         points, scores = heatmaps.decode(plain, stride=predictor.stride)
         again, _ = heatmaps.decode(heatmaps_of(student, strong.images, None), stride=student.stride)
         again = affine.apply(affine.invert(strong.matrix), again)
-        whole = shown == torch.tensor(wanted)
+        finite = (points + again).flatten(1).isfinite().all(1) & scores.isfinite().all(1)
+        whole = (shown == torch.tensor(wanted)) & finite.cpu()
         found.append((points[whole].cpu().numpy(), scores[whole].cpu().numpy(), again[whole].cpu().numpy()))
         seen += shown[whole].tolist()
     keypoints, scores_, again_ = (np.concatenate(part).astype(np.float32) for part in zip(*found, strict=True))

@@ -89,7 +89,7 @@ class Examiner:
         source = self.data.source
         if source is None:
             known = self._start.get("reference")
-            return None if known is None else collapse.reference_of(known)
+            return None if known is None else collapse.reference_of(known, origin=f"{self.run.path}: its start")
         labels = source.annotations.visible
         found = collapse.reference(source.keypoints, labels, self.data.skeleton.flip_pairs, size=source.size)
         text = json.dumps(None if found is None else found.to_json(), allow_nan=False)
@@ -117,16 +117,19 @@ class Examiner:
     def _margin(self) -> int:
         return round(self.config.margin * self.config.input_size)
 
-    def _look(self, predictor: PoseNet, student: PoseNet, crops: Crops) -> Seen:
+    def _look(self, predictor: PoseNet, student: PoseNet, crops: Crops) -> Seen | None:
+        """What the nets say of a fixed choice of crops; None where nothing of it can be used."""
         rows = rows_for_scoring(crops, self.config.agreement_images, self.config.seed)
         views, device = self.config.augment.student, next(predictor.parameters()).device
-        return observation.look(predictor, student, crops, rows, views, seed=self.config.seed, device=device)
+        seen = observation.look(predictor, student, crops, rows, views, seed=self.config.seed, device=device)
+        return seen if len(seen.rows) else None
 
     def _calibration(self, predictor: PoseNet, student: PoseNet, target: Seen | None) -> Calibration | None:
         seen = (None, None) if target is None else (target.scores, target.agreed)
         if self._held is not None:
             crops, held = self._held
-            said = self._look(predictor, student, crops)
+            if (said := self._look(predictor, student, crops)) is None:
+                return None
             counted = crops.annotations.visible[said.rows] == VISIBLE
             near = distances(said.keypoints, crops.keypoints[said.rows]) <= TOLERANCE * said.size
             if not counted.any():
