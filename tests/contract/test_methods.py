@@ -367,7 +367,8 @@ def test_parts_optimisers_and_predictor(name: str, options: dict[str, Any]) -> N
 def test_a_comparison_can_tell_what_it_needs_and_makes(name: str, options: dict[str, Any]) -> None:
     """``needs_style``, ``needs_prior`` where it cannot be built without; ``makes`` a pose net where it predicts."""
     config = METHODS[name].Config(**options)
-    context = Context(net=pose_net, style=None, heatmap=HeatmapConfig(), targets=TARGETS, pairs=((0, 2),))
+    about = {"heatmap": HeatmapConfig(), "targets": TARGETS, "pairs": ((0, 2),), "keypoints": KEYPOINTS}
+    context = Context(net=pose_net, style=None, **about)  # type: ignore[arg-type]
     if config.needs_style or config.needs_prior:
         with pytest.raises(UsageError, match="style" if config.needs_style else "prior"):
             METHODS[name](config, context)

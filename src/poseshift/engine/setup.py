@@ -259,10 +259,9 @@ def method_of(config: RunConfig, run: Run, data: Data) -> Method:
     Raises:
         UsageError: A parent does not fit.
     """
-    torch.manual_seed(config.seed)
-    target = data.target
-    keypoints = len(data.skeleton)
+    target, keypoints = data.target, len(data.skeleton)
     style, prior = (parents.parent_method(run, role, keypoints) for role in (parents.STYLE, parents.PRIOR))
+    torch.manual_seed(config.seed)  # after the parents: what they draw must not change what the method's own nets do
     context = Context(
         net=lambda: parents.pose_net(config, run, keypoints),
         style=None if style is None else style.style_net,
