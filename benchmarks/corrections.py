@@ -5,7 +5,7 @@
 Each run's predictor is shown held-out source images (``val`` of its source) and, of ``--data``, 400 images, 256 of
 which fit a correction. Columns: expected calibration error (15 bins, visible keypoints) of each correction, and the
 error of the share right that it estimates, in percent; means over the runs. Only procedural data has labels that are
-free to choose by. Prints the table that stands in ``docs/trust.md``.
+free to choose by. Prints a table like that in ``docs/trust.md``.
 """
 
 from __future__ import annotations
