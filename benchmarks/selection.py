@@ -81,7 +81,8 @@ def runs_below(folders: Iterable[Path]) -> Iterator[Run]:
         for file in sorted(folder.rglob("manifest.json")):
             if (file.parent / "run.yaml").is_file() and (file.parent / "parents" / "init").is_dir():
                 run = open_run(file.parent)
-                if "target" in run.config.method.needs and len([one for one in run.checkpoints() if one.step]) > 1:
+                whole = [one for one in run.checkpoints() if one.step and (one.path / "method.safetensors").is_file()]
+                if "target" in run.config.method.needs and len(whole) > 1:
                     yield run
 
 

@@ -76,7 +76,7 @@ START = {"agreement": 50.0, "entropy": 70.0, "information": 12.0, "plausibility"
 BETTER = {"agreement": 80.0, "entropy": 50.0, "information": 20.0, "plausibility": 25.0, "validation": 79.0}
 CONSTANT = {"agreement": 100.0, "entropy": 5.0, "information": 0.0, "plausibility": 22.0, "validation": 5.0}
 ONE_SPOT = {"agreement": 95.0, "entropy": 5.0, "information": 60.0, "plausibility": 60.0, "validation": 75.0}
-FORGETFUL = {"agreement": 95.0, "entropy": 30.0, "information": 30.0, "plausibility": 29.0, "validation": 40.0}
+FORGETFUL = {"agreement": 95.0, "entropy": 30.0, "information": 30.0, "plausibility": 29.0, "validation": 38.0}
 BROKEN = {"agreement": 3.0, "entropy": 99.0, "information": 0.5, "plausibility": 90.0, "validation": 2.0}
 
 
@@ -85,10 +85,10 @@ BROKEN = {"agreement": 3.0, "entropy": 99.0, "information": 0.5, "plausibility":
     [
         (START, ""),
         (BETTER, ""),
-        (CONSTANT, "validation 80.0 to 5.0"),
+        (CONSTANT, "validation 80.0 to 5.0, information 12.0 to 0.0"),
         (ONE_SPOT, "plausibility 30.0 to 60.0"),
-        (FORGETFUL, "validation 80.0 to 40.0"),
-        (BROKEN, "plausibility 30.0 to 90.0"),
+        (FORGETFUL, "validation 80.0 to 38.0"),
+        (BROKEN, "plausibility 30.0 to 90.0, validation 80.0 to 2.0, information 12.0 to 0.5"),
     ],
 )
 def test_what_is_sharp_and_agrees_with_itself_may_be_worse(adapted: dict[str, float], expected: str) -> None:
@@ -105,11 +105,27 @@ def test_a_constant_answer_is_seen_without_source_and_poses() -> None:
 
 @pytest.mark.parametrize("name", select.LIMITS)
 def test_a_limit_is_a_share_of_the_start(name: str) -> None:
-    """Of coincidence, of the 80 % that are apart."""
-    limit = -select.BETTER[name] * select.LIMITS[name] * (4 if name == "coincidence" else 1)
+    limit = -select.BETTER[name] * select.LIMITS[name]
     start = {name: 20.0}
     assert not select.worse(start, {name: 20 * (1 + 0.99 * limit)})
     assert select.worse(start, {name: 20 * (1 + 1.01 * limit)}) == f"{name} 20.0 to {20 * (1 + 1.01 * limit):.1f}"
+
+
+@pytest.mark.parametrize(
+    ("together", "far", "expected"),
+    [
+        (59.0, 30.0, ""),
+        (61.0, 30.0, "coincidence 20.0 to 61.0"),  # of the 80 % that were apart, more than a half
+        (61.0, 26.0, ""),  # with poses that are more plausible
+        (61.0, 28.0, "coincidence 20.0 to 61.0"),
+        (61.0, None, ""),
+    ],
+)
+def test_left_and_right_that_fall_together_count_where_poses_got_no_better(
+    together: float, far: float | None, expected: str
+) -> None:
+    start, found = {"coincidence": 20.0, "plausibility": 30.0}, {"coincidence": together}
+    assert select.worse(start, found if far is None else found | {"plausibility": far}) == expected
 
 
 def test_a_net_that_knew_nothing_has_nothing_to_lose() -> None:
@@ -165,7 +181,7 @@ def test_what_is_worse_than_the_start_is_no_candidate() -> None:
     assert select.choose({0: START, 2: BROKEN, 4: BETTER, 6: CONSTANT}) == (4, "")
     step, why = select.choose({0: START, 2: BROKEN, 4: CONSTANT})
     assert step == 0
-    assert why == "validation 80.0 to 5.0"
+    assert why == "validation 80.0 to 5.0, information 12.0 to 0.0"
 
 
 @pytest.fixture

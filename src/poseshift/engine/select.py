@@ -28,8 +28,11 @@ BETTER = {
 COMBINED = ("agreement", "equivariance", "entropy", "information", "plausibility", "validation")
 """The scores whose mean rank is the default."""
 
-LIMITS = {"plausibility": 0.1, "coincidence": 0.5, "validation": 0.25, "information": 0.5}
+LIMITS = {"plausibility": 0.1, "validation": 0.5, "information": 0.5}
 """By how much of its value at the start a score may get worse before the net counts as broken."""
+
+CONFUSED = 0.5
+"""Which share of the pairs apart at the start may fall together, unless poses became more plausible by their limit."""
 
 LEAST = 1.0
 """What is within a point of the start is no worse: a net that knew nothing has nothing to lose."""
@@ -96,15 +99,17 @@ def worse(start: Mapping[str, float], adapted: Mapping[str, float]) -> str:
 
     Agreement, equivariance and entropy are no witnesses: a constant answer is perfect in all three. Each of
     :data:`LIMITS` sees another way to break: poses that no body has, a source that is forgotten, an answer that the
-    image has no part in. One that is past its limit is enough. Of coincidence, what shrinks is the rest to 100.
+    image has no part in. One that is past its limit is enough. Coincidence is one only beside a plausibility that did
+    not get better: on the way to better poses left and right may come together.
     """
-    for name, limit in LIMITS.items():
-        if name in start and name in adapted:
-            change = BETTER[name] * (adapted[name] - start[name])
-            whole = 100 - start[name] if name == "coincidence" else start[name]
-            if change < -max(limit * abs(whole), LEAST):
-                return f"{name} {start[name]:.1f} to {adapted[name]:.1f}"
-    return ""
+    both = [name for name in (*LIMITS, "coincidence") if name in start and name in adapted]
+    gain = {name: BETTER[name] * (adapted[name] - start[name]) for name in both}
+    past = [name for name in LIMITS if name in gain and gain[name] < -max(LIMITS[name] * abs(start[name]), LEAST)]
+    if {"plausibility", "coincidence"} <= gain.keys():
+        together = gain["coincidence"] < -max(CONFUSED * (100 - start["coincidence"]), LEAST)
+        if together and gain["plausibility"] < LIMITS["plausibility"] * start["plausibility"]:
+            past.append("coincidence")
+    return ", ".join(f"{name} {start[name]:.1f} to {adapted[name]:.1f}" for name in past)
 
 
 @dataclass(frozen=True, kw_only=True)
