@@ -55,7 +55,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "multilevel": {"ema_decay": 0.5, "occlusion_threshold": 0.0},
     "dann": {"ema_decay": 0.5},
     "regda": {"ema_decay": 0.5},
-    "shot": {"refresh_every": 4},
+    "shot": {"refresh_every": 4, "encoder_rate_scale": 1.0},
     "maps": {"refresh_every": 4, "ema_decay": 0.5},
     "sfdahpe": {"ema_decay": 0.5},
 }

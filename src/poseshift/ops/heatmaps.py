@@ -110,11 +110,12 @@ def decode(
     heatmaps = heatmaps.float()
     cells, values = peaks(heatmaps)
     if subpixel:
-        cells = cells + _parabola_shift(heatmaps, cells)
+        cells = cells + fraction(heatmaps, cells)
     return (cells + 0.5) * stride - 0.5, values.clamp(0, 1)
 
 
-def _parabola_shift(heatmaps: Tensor, cells: Tensor) -> Tensor:
+def fraction(heatmaps: Float[Tensor, "B K h w"], cells: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
+    """What to add to the local maxima ``cells`` (``B×K×2``, x then y) of ``B×K×h×w``: see :func:`decode`."""
     height, width = heatmaps.shape[-2:]
     flat = heatmaps.flatten(-2)
     x, y = cells[..., 0].long(), cells[..., 1].long()
