@@ -61,7 +61,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "dann": {"ema_decay": 0.5},
     "uda_animal": {"ema_decay": 0.5},
     "regda": {"ema_decay": 0.5},
-    "shot": {"refresh_every": 4},
+    "shot": {"refresh_every": 4, "encoder_rate_scale": 1.0},
     "maps": {"refresh_every": 4, "ema_decay": 0.5},
     "sfdahpe": {"ema_decay": 0.5},
     "bn_adapt": {},

@@ -111,7 +111,7 @@ def decode(
     heatmaps = heatmaps.float()
     cells, values = peaks(heatmaps)
     if subpixel:
-        cells = cells + _parabola_shift(heatmaps, cells)
+        cells = cells + fraction(heatmaps, cells)
     return (cells + 0.5) * stride - 0.5, values.clamp(0, 1)
 
 
@@ -129,7 +129,8 @@ def from_logits(logits: Float[Tensor, "B K h w"], sigma: float) -> Float[Tensor,
     return logits.float().flatten(-2).softmax(-1).view(logits.shape) * (2 * math.pi * sigma**2)
 
 
-def _parabola_shift(heatmaps: Tensor, cells: Tensor) -> Tensor:
+def fraction(heatmaps: Float[Tensor, "B K h w"], cells: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
+    """What to add to the local maxima ``cells`` (``B×K×2``, x then y) of ``B×K×h×w``: see :func:`decode`."""
     height, width = heatmaps.shape[-2:]
     flat = heatmaps.flatten(-2)
     x, y = cells[..., 0].long(), cells[..., 1].long()
@@ -157,5 +158,5 @@ def rectify(heatmaps: Float[Tensor, "B K h w"], sigma: float, *, subpixel: bool 
     """
     cells, _ = peaks(heatmaps)
     if subpixel:
-        cells = cells + _parabola_shift(heatmaps, cells)
+        cells = cells + fraction(heatmaps, cells)
     return draw(cells, (heatmaps.shape[-2], heatmaps.shape[-1]), sigma, window=round(3 * sigma))
