@@ -88,7 +88,8 @@ BROKEN = {"agreement": 3.0, "entropy": 99.0, "information": 0.5, "plausibility":
         (CONSTANT, "validation 80.0 to 5.0, information 12.0 to 0.0"),
         (ONE_SPOT, "plausibility 30.0 to 60.0"),
         (FORGETFUL, "validation 80.0 to 38.0"),
-        (BROKEN, "plausibility 30.0 to 90.0, validation 80.0 to 2.0, information 12.0 to 0.5"),
+        (START | {"agreement": 37.0}, "agreement 50.0 to 37.0"),
+        (BROKEN, "plausibility 30.0 to 90.0, validation 80.0 to 2.0, information 12.0 to 0.5, agreement 50.0 to 3.0"),
     ],
 )
 def test_what_is_sharp_and_agrees_with_itself_may_be_worse(adapted: dict[str, float], expected: str) -> None:
@@ -134,7 +135,7 @@ def test_a_net_that_knew_nothing_has_nothing_to_lose() -> None:
 
 
 def test_without_witnesses_nothing_is_worse() -> None:
-    assert select.worse({"agreement": 90.0}, {"agreement": 10.0}) == ""
+    assert select.worse({"entropy": 10.0, "equivariance": 2.0}, {"entropy": 90.0, "equivariance": 40.0}) == ""
 
 
 def test_the_start_is_no_candidate_beside_the_others() -> None:

@@ -28,7 +28,7 @@ BETTER = {
 COMBINED = ("agreement", "equivariance", "entropy", "information", "plausibility", "validation")
 """The scores whose mean rank is the default."""
 
-LIMITS = {"plausibility": 0.1, "validation": 0.5, "information": 0.5}
+LIMITS = {"plausibility": 0.1, "validation": 0.5, "information": 0.5, "agreement": 0.25}
 """By how much of its value at the start a score may get worse before the net counts as broken."""
 
 CONFUSED = 0.5
@@ -97,9 +97,9 @@ def choose(scores: Scores) -> tuple[int, str]:
 def worse(start: Mapping[str, float], adapted: Mapping[str, float]) -> str:
     """Why adaptation made worse what it started from; empty where it did not.
 
-    Agreement, equivariance and entropy are no witnesses: a constant answer is perfect in all three. Each of
-    :data:`LIMITS` sees another way to break: poses that no body has, a source that is forgotten, an answer that the
-    image has no part in. One that is past its limit is enough. Coincidence is one only beside a plausibility that did
+    Each of :data:`LIMITS` sees another way to break: poses that no body has, a source that is forgotten, an answer
+    that the image has no part in, teacher and student that drift apart. One that is past its limit is enough. None
+    makes good for another: a constant answer agrees perfectly. Coincidence is one only beside a plausibility that did
     not get better: on the way to better poses left and right may come together.
     """
     both = [name for name in (*LIMITS, "coincidence") if name in start and name in adapted]
