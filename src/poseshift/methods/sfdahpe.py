@@ -22,11 +22,11 @@ authors' code mean them. That code does not run as it stands, and the paper's te
 number here. *Inferred*: that the intermediate model is average and gradient at once, that it is the one to evaluate,
 and which view each net sees.
 
-Weights: the code has 0.7 for the residual, 0.5 for the contrast, 0.85 for the information terms, on means over cells
-beside sums over bins. Measured at the features of a small net (procedural figures, 64 px, first 40 steps): the residual
-at 0.7 has 0.8 of the gradient of ``finetune``. The contrast, divided by the number of cells, at 0.5 has 0.65 of that of
-``consistency``; undivided it would have 170 times it. The certainty, divided too, at 0.85 would have 1.3 times it and
-is 0.15 here, which leaves 0.25; the diversity follows it.
+Weights: those of the code, on means over cells beside sums over bins. Measured at the features of a small net
+(procedural figures, 64 px, first 40 steps): the residual at 0.7 has 0.8 of the gradient of ``finetune``. The contrast,
+divided by the number of cells, at 0.5 has 0.65 of that of ``consistency``; undivided it would have 170 times it. The
+certainty, divided too, at 0.85 has 1.3 times it. With 0.15 in place of 0.85 (a fifth of that) the intermediate model
+was no better after 300 steps of batch 16: 30.1 against 30.6 PCK@0.05 on 400 test images.
 
 Deviations from the paper: what its space of probabilities is made of is *inferred* too: here a softmax of the maxima
 of rows and of columns, with an inverse temperature. The diversity is that of mean probabilities; contrast and
@@ -67,8 +67,8 @@ class SfdahpeConfig(MethodConfig):
     residual_weight: float = Field(0.7, ge=0, description="Of the divergence without the maxima.")
     consistency_weight: float = Field(1.0, ge=0, description="Of the target model's error to the intermediate model.")
     contrastive_weight: float = Field(0.5, ge=0, description="Of the contrast between keypoints.")
-    certainty_weight: float = Field(0.15, ge=0, description="Of the entropies of rows and columns; published 0.85.")
-    diversity_weight: float = Field(0.15, ge=0, description="Of the entropy of the batch's mean; published 0.85.")
+    certainty_weight: float = Field(0.85, ge=0, description="Of the entropies of rows and columns.")
+    diversity_weight: float = Field(0.85, ge=0, description="Of the entropy of the batch's mean.")
     inverse_temperature: float = Field(10.0, gt=0, description="Of the softmax over rows and over columns.")
     intermediate_rate_scale: float = Field(0.1, gt=0, description="Rate of the intermediate model, in the run's.")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="Of the moving average of the target model.")
