@@ -234,8 +234,8 @@ EXECUTED |= dict(
 
 METHODS_LIST = ",".join(
     (
-        *("source", "source_longer", "mean_teacher", "uniframe", "multilevel", "multilevel_plus", "dann", "regda"),
-        *("ccssl", "uda_animal", "shot", "maps", "sfdahpe", "post"),
+        *("source", "source_longer", "bn_adapt", "mean_teacher", "uniframe", "multilevel", "multilevel_plus", "dann"),
+        *("regda", "ccssl", "uda_animal", "shot", "maps", "sfdahpe", "post"),
     )
 )
 SMALL_PAIR = ("common.input_size=64", "common.batch_size=4", "common.agreement_images=4", "common.workers=0")
