@@ -27,6 +27,18 @@ def test_init_starts_from_the_parents_net(parents: dict[str, Run], change: dict[
     assert any((parent[key] - tiny.weights(other, "predictor")[key]).abs().max() > 1e-3 for key in trained)
 
 
+def test_init_is_what_the_parent_chose(parents: dict[str, Run], change: dict[str, str], tmp_path: Path) -> None:
+    """Where a guard preferred the start, or another checkpoint, a child does not start from what was refused."""
+    adapted = train(tiny.settings("uniframe", {**change, "steps": 2, "save_every": 1}), tmp_path / "one", quiet=True)
+    start = adapted.checkpoints()[0]
+    adapted.point("best", start)
+    child = train(
+        tiny.settings("source_only", {"init": str(adapted.path), "steps": 1}), tmp_path / "child", quiet=True
+    )
+    assert start.step != adapted.checkpoint("last").step
+    assert child.manifest["parents"]["init"]["step"] == start.step
+
+
 @pytest.mark.parametrize(
     ("method", "given", "words"),
     [

@@ -98,6 +98,31 @@ def test_how_keypoints_were_matched_is_logged_and_written_down(tmp_path: Path) -
     assert "←" not in (same.path / "log.txt").read_text(encoding="utf-8")
 
 
+def test_a_mapping_between_equal_names_exchanges_them(tmp_path: Path) -> None:
+    plain = setup.data_of(tiny.settings("multilevel", {"method": {"levels": []}}))
+    swapped = {"left_knee": "right_knee", "right_knee": "left_knee"}
+    settings = tiny.settings("multilevel", {"method": {"levels": []}, "target": {"mapping": swapped}})
+    data = setup.data_of(settings)
+    assert plain.source is not None
+    assert data.source is not None
+    assert data.matched is not None
+    left, right = (LSP.keypoints.index(f"{side}_knee") for side in ("left", "right"))
+    order = list(range(14))
+    order[left], order[right] = right, left
+    np.testing.assert_array_equal(data.source.annotations.keypoints, plain.source.annotations.keypoints[:, order])
+
+
+def test_a_mapping_of_the_source_leaves_equal_names_of_test_data_alone() -> None:
+    change = {"target": {"mapping": {"left_knee": "right_knee", "right_knee": "left_knee"}}, "method": {"levels": []}}
+    settings = tiny.settings("multilevel", change)
+    monitored = setup.data_of(settings.model_copy(update={"monitor": settings.target.model_copy()}))  # type: ignore[union-attr]
+    plain = tiny.settings("multilevel", {"method": {"levels": []}})
+    without = setup.data_of(plain.model_copy(update={"monitor": plain.target}))
+    assert monitored.monitor is not None
+    assert without.monitor is not None
+    np.testing.assert_array_equal(monitored.monitor.annotations.keypoints, without.monitor.annotations.keypoints)
+
+
 def test_held_out_source_data_are_mapped_as_the_source_is(tmp_path: Path) -> None:
     settings = coco_settings(tmp_path, ["tip", "elbow"], {})
     source = settings.source.model_copy(update={"mapping": {"bend": "elbow"}})  # type: ignore[union-attr]

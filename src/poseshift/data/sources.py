@@ -62,13 +62,13 @@ def read(
 def skeleton_map(
     source: Skeleton, wanted: Skeleton, mapping: Mapping[str, Partner], *, origin: str
 ) -> KeypointMap | None:
-    """What each keypoint of ``wanted`` is made of; None where the keypoints are the same.
+    """What each keypoint of ``wanted`` is made of; None where the keypoints are the same and no mapping says otherwise.
 
     Raises:
         DataError: No keypoint has a partner, one has several; or the numbers of keypoints differ, some have no
             partner, and no mapping was given.
     """
-    if source.keypoints == wanted.keypoints:
+    if source.keypoints == wanted.keypoints and not mapping:
         return None
     found = skeletons.map_keypoints(source, wanted, mapping)
     if found.missing and not mapping and len(wanted) != len(source):
@@ -96,6 +96,17 @@ def to_skeleton(
     """Labelled annotations in another skeleton, as :func:`match` finds. Raises as it does."""
     found = match(annotations, wanted, mapping, origin=origin)
     return annotations if found is None else skeletons.apply(annotations, found)
+
+
+def of_target(
+    annotations: Annotations, wanted: Skeleton, mapping: Mapping[str, Partner], *, origin: str
+) -> Annotations:
+    """Labelled annotations like the target's in a run's skeleton. Raises as :func:`match`.
+
+    Where they have the run's keypoints they stay as they are: what a mapping says is then about the source.
+    """
+    same = annotations.skeleton.keypoints == wanted.keypoints
+    return annotations if same else to_skeleton(annotations, wanted, mapping, origin=origin)
 
 
 def fingerprint(annotations: Annotations) -> str:

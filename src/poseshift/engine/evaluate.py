@@ -101,7 +101,7 @@ def labelled(run: Run, data: str, split: str | None) -> Annotations:
     if not len(annotations.skeleton):
         raise DataError(f"{data}: no keypoints to evaluate against; give labelled data, such as coco:FILE.json")
     mapping = run.config.target.mapping if run.config.target else {}
-    return sources.to_skeleton(annotations, run.skeleton, mapping, origin=data)
+    return sources.of_target(annotations, run.skeleton, mapping, origin=data)
 
 
 def default_crop(run: Run, annotations: Annotations) -> CropConfig:

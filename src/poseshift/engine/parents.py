@@ -51,7 +51,7 @@ def copy_parents(config: RunConfig, run: Path, skeleton: Skeleton) -> dict[str, 
             raise UsageError(f"{role}: a run of {name!r} makes no {MADE[role]}; give a run of a method that does")
         if role == PRIOR:
             _refuse_other_keypoints(parent, skeleton)
-        chosen = parent.checkpoint("last")
+        chosen = parent.checkpoint("best" if role == INIT else "last")
         file = chosen.path / ("predictor.safetensors" if role == INIT else "method.safetensors")
         folder = run / "parents" / role
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,8 @@ def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | N
     mapping = {**(config.source.mapping if config.source else {}), **(config.target.mapping if config.target else {})}
     matched = None
     if source is not None and config.source is not None:
+        if config.target is None and source.skeleton.keypoints == skeleton.keypoints:
+            mapping = {}  # it speaks of a target that is not here
         matched = sources.match(source, skeleton, mapping, origin=config.source.data)
         source = source if matched is None else apply(source, matched)
     held_out, source = _apart(source, config)
@@ -133,7 +135,12 @@ def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | N
         if held_out is None or config.source is None
         else _evaluated(held_out, config.source, config, cut.get("source")),
         monitor=_held_out(
-            config.monitor, config, skeleton, config.target.mapping if config.target else {}, cut.get("target")
+            config.monitor,
+            config,
+            skeleton,
+            config.target.mapping if config.target else {},
+            cut.get("target"),
+            into=sources.of_target,
         ),
         skeleton=skeleton,
         cut=cut,
@@ -229,10 +236,12 @@ def _held_out(
     skeleton: Skeleton,
     mapping: Mapping[str, Partner],
     cut: BoxMode | None,
+    *,
+    into: Callable[..., Annotations] = sources.to_skeleton,
 ) -> Crops | None:
     if data is None:
         return None
-    annotations = sources.to_skeleton(_read(data), skeleton, data.mapping or mapping, origin=data.data)
+    annotations = into(_read(data), skeleton, data.mapping or mapping, origin=data.data)
     return _evaluated(annotations, data, config, cut)
 
 
