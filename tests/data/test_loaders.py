@@ -4,7 +4,7 @@ import dataclasses
 import multiprocessing
 import os
 from collections.abc import Callable
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -130,12 +130,12 @@ UNITS = np.repeat(np.arange(WINDOW + 4), 3)
 
 
 def windowed(**options: int) -> Order:
-    share = Share.of(6, rank=options.pop("rank", 0), processes=options.pop("processes", 1))
+    share = Share.of(9, rank=options.pop("rank", 0), processes=options.pop("processes", 1))  # one lane
     return Order(len(UNITS), share, seed=1, stream="source", units=UNITS, **options)
 
 
 def test_the_order_of_units_is_a_function_of_the_step_too() -> None:
-    steps, count = 30, len(UNITS)
+    steps, count = 20, len(UNITS)
     whole = list(islice(windowed(), steps))
     rows = [row for batch in whole for row in batch]
     epochs = [rows[first : first + count] for first in range(0, len(rows), count)]
@@ -146,6 +146,35 @@ def test_the_order_of_units_is_a_function_of_the_step_too() -> None:
     assert list(islice(windowed(start=11), steps - 11)) == whole[11:]
     parts = [windowed(rank=rank, processes=3) for rank in range(3)]
     assert [[row for part in parts for row in part.at(step)] for step in range(steps)] == whole
+
+
+LANED = np.repeat(np.arange(70), 3)
+
+
+def laned(total: int = 8, rank: int = 0, processes: int = 1, start: int = 0) -> Order:
+    share = Share.of(total, rank=rank, processes=processes)
+    return Order(len(LANED), share, seed=1, stream="source", units=LANED, start=start)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_each_process_reads_units_of_its_own_and_the_batch_is_that_of_one(processes: int) -> None:
+    steps = 80
+    whole = list(islice(laned(), steps))
+    parts = [laned(rank=rank, processes=processes) for rank in range(processes)]
+    drawn = [list(islice(part, steps)) for part in parts]
+    assert [[row for part in drawn for row in part[step]] for step in range(steps)] == whole
+    owned = [set(LANED[np.concatenate(part)].tolist()) for part in drawn]
+    assert all(not one & other for one, other in combinations(owned, 2))
+    assert set().union(*owned) == set(range(70))
+    assert list(islice(laned(start=33), steps - 33)) == whole[33:]
+
+
+def test_a_lane_keeps_to_its_window_and_shows_every_row_once_an_epoch() -> None:
+    order = laned()
+    for lane, rows in enumerate(order.lanes):
+        drawn = order._drawn(lane, np.arange(2 * len(rows)))
+        assert sorted(drawn[: len(rows)].tolist()) == rows.tolist() == sorted(drawn[len(rows) :].tolist())
+        assert len(set(LANED[drawn[: 3 * (WINDOW // 8)]].tolist())) == WINDOW // 8
 
 
 def test_the_order_of_data_without_units_is_what_it_was() -> None:

@@ -10,13 +10,13 @@ import pytest
 from poseshift.apps.pack import pack
 from poseshift.data import formats, parquet
 from poseshift.data.boxes import SizedImages
-from poseshift.data.packed import Keys, PackedImages
-from poseshift.data.windows import WINDOW, UnitImages
+from poseshift.data.packed import KEPT, Keys, PackedImages
+from poseshift.data.windows import UnitImages
 from poseshift.errors import DataError
 from poseshift.types import Images
 
 pytest.importorskip("pyarrow")
-COUNT = 2 * WINDOW + 4
+COUNT = 2 * KEPT + 4
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def test_a_window_is_kept_and_no_more(images: PackedImages, monkeypatch: pytest.
 
     monkeypatch.setattr(parquet, "read_group", counting)
     rng = np.random.default_rng(0)
-    for index in [*range(WINDOW), *rng.integers(0, WINDOW, 50).tolist()]:
+    for index in [*range(KEPT), *rng.integers(0, KEPT, 50).tolist()]:
         images.read(index)
-    assert fetched == list(range(WINDOW))
+    assert fetched == list(range(KEPT))
     for index in range(COUNT):
         images.read(index)
-    assert len(images._groups) == WINDOW
+    assert len(images._groups) == KEPT
     assert len(images._footers) == 1
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,3 +43,23 @@ def test_every_row_once_and_the_same_again(units: list[int], seed: int) -> None:
     windowed = np.array(units)[order]
     changes = [len(set(windowed[:end].tolist()) & set(windowed[end:].tolist())) for end in range(len(units))]
     assert max(changes, default=0) <= WINDOW, "no more units than a window's are begun and not done"
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "expected"), [(128, 32, 16), (127, 32, 8), (64, 12, 4), (500, 9, 1), (3, 16, 1)]
+)
+def test_lanes_divide_the_batch_and_have_enough_units(count: int, total: int, expected: int) -> None:
+    units = np.repeat(np.arange(count), 3)
+    found = windows.lanes(units, total)
+    assert len(found) == expected
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(units)))
+
+
+@given(sizes=st.lists(st.integers(1, 40), min_size=16, max_size=60), total=st.sampled_from([2, 4, 6, 32]))
+def test_no_unit_is_in_two_lanes_and_none_is_much_longer(sizes: list[int], total: int) -> None:
+    units = np.repeat(np.arange(len(sizes)), sizes)
+    found = windows.lanes(units, total)
+    owners = [set(units[rows].tolist()) for rows in found]
+    assert sum(map(len, owners)) == len(sizes)
+    held = [len(rows) for rows in found]
+    assert max(held) - min(held) <= max(sizes)

@@ -32,9 +32,7 @@ def test_init_is_what_the_parent_chose(parents: dict[str, Run], change: dict[str
     adapted = train(tiny.settings("uniframe", {**change, "steps": 2, "save_every": 1}), tmp_path / "one", quiet=True)
     start = adapted.checkpoints()[0]
     adapted.point("best", start)
-    child = train(
-        tiny.settings("source_only", {"init": str(adapted.path), "steps": 1}), tmp_path / "child", quiet=True
-    )
+    child = train(tiny.settings("source_only", {"init": str(adapted.path), "steps": 1}), tmp_path / "child", quiet=True)
     assert start.step != adapted.checkpoint("last").step
     assert child.manifest["parents"]["init"]["step"] == start.step
 

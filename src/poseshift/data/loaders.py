@@ -58,17 +58,18 @@ class Order(Sampler[list[int]]):
     def __init__(
         self, rows: int, share: Share, *, seed: int, stream: str, start: int = 0, units: IntArray | None = None
     ) -> None:
-        self.rows, self.share, self.seed, self.stream, self.start = rows, share, seed, stream, start
-        self.units = units
+        self.share, self.seed, self.stream, self.start, self.units = share, seed, stream, start, units
+        self.lanes = [np.arange(rows)] if units is None else windows.lanes(units, share.total)
+        self._permutations: dict[int, tuple[int, IntArray]] = {}
 
     def at(self, step: int) -> list[int]:
         """Rows of this process at ``step``."""
-        first = step * self.share.total + self.share.start
-        places = np.arange(first, first + self.share.count)
-        rows = np.empty(len(places), np.int64)
-        for epoch in np.unique(places // self.rows):
-            inside = places // self.rows == epoch
-            rows[inside] = self._permutation(int(epoch))[places[inside] % self.rows]
+        places = self.share.total // len(self.lanes)  # of the batch, for each lane
+        lanes, inside = np.divmod(np.arange(self.share.start, self.share.start + self.share.count), places)
+        rows = np.empty(self.share.count, np.int64)
+        for lane in np.unique(lanes):
+            mine = lanes == lane
+            rows[mine] = self._drawn(int(lane), step * places + inside[mine])
         return [int(row) for row in rows]
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -77,13 +78,24 @@ class Order(Sampler[list[int]]):
             yield self.at(step)
             step += 1
 
-    def _permutation(self, epoch: int) -> IntArray:
-        cached: tuple[int, IntArray] | None = getattr(self, "_cached", None)
+    def _drawn(self, lane: int, places: IntArray) -> IntArray:
+        """Rows at ``places`` of a lane's endless order."""
+        epochs, inside = np.divmod(places, len(self.lanes[lane]))
+        rows = np.empty(len(places), np.int64)
+        for epoch in np.unique(epochs):
+            rows[epochs == epoch] = self._permutation(lane, int(epoch))[inside[epochs == epoch]]
+        return rows
+
+    def _permutation(self, lane: int, epoch: int) -> IntArray:
+        cached = self._permutations.get(lane)
         if cached is None or cached[0] != epoch:
-            draws = generator(self.seed, f"order/{self.stream}", epoch)
-            order = draws.permutation(self.rows) if self.units is None else windows.permutation(draws, self.units)
-            cached = (epoch, order)
-            self._cached = cached
+            rows, alone = self.lanes[lane], len(self.lanes) == 1
+            draws = generator(self.seed, f"order/{self.stream}" if alone else f"order/{self.stream}/{lane}", epoch)
+            if self.units is None:
+                order = draws.permutation(len(rows))
+            else:
+                order = windows.permutation(draws, self.units[rows], window=windows.WINDOW // len(self.lanes))
+            cached = self._permutations[lane] = (epoch, rows[order])
         return cached[1]
 
 

@@ -48,6 +48,8 @@ INDEX = "index.json"
 SCHEMA = 1
 CORNERS = ("x0", "y0", "x1", "y1")
 TEXTS = ("group", "category")
+KEPT = 2 * WINDOW
+"""Row groups in memory: those of a window, and those that a lane has just done with."""
 _FOOTERS = 64
 """Shards whose metadata is kept, some ten kilobytes each."""
 
@@ -192,7 +194,7 @@ class PackedImages:
         unit = int(np.searchsorted(self._ends, index, side="right"))
         if unit not in self._groups:
             self._groups[unit] = self._fetch(*self._places[unit])
-            while len(self._groups) > WINDOW:
+            while len(self._groups) > KEPT:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(unit)
         pictures = self._groups[unit]
