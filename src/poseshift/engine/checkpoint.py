@@ -48,9 +48,15 @@ class Checkpoint:
         info: dict[str, Any] = _manifest(self.path)["info"]
         return info
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of each file as it was written, by name. Raises :class:`CheckpointError`."""
+        found: dict[str, str] = _manifest(self.path)["sha256"]
+        return found
+
     def verify(self) -> None:
         """Raises :class:`CheckpointError` naming the file and the reason where anything is not as it was written."""
-        for name, expected in _manifest(self.path)["sha256"].items():
+        for name, expected in self.digests.items():
             file = self.path / name
             if not file.is_file():
                 raise CheckpointError(f"{file}: missing; the checkpoint is incomplete, use another one of this run")
