@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,11 +63,12 @@ class Exported:
         given = model if isinstance(model, bytes) else _content(Path(model))
         try:
             self._session = runtime.InferenceSession(given, options, providers=providers)
-        except Exception as error:  # noqa: BLE001 -- onnxruntime raises classes of its own that share no other base
+        except Exception as error:  # onnxruntime's own classes share no other base
             reason = " ".join(str(error).split())[:200]
             raise FormatError(f"{self.name}: no model that onnxruntime can run ({reason}); export it anew") from error
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self._refuse_foreign()
+        self.skeleton = self._skeleton()
         self.input_size = int(self._said("input_size"))
         self.padding = float(self._said("padding"))
         self.cut: str | None = self._said("cut")
@@ -98,9 +98,7 @@ class Exported:
         keypoints, scores = self._session.run(["keypoints", "scores"], feed)
         return keypoints, scores
 
-    @cached_property
-    def skeleton(self) -> Skeleton:
-        """Names of the keypoints, with pairs, edges and groups."""
+    def _skeleton(self) -> Skeleton:
         raw = self._said("skeleton")
         try:
             return Skeleton(

@@ -9,19 +9,24 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from poseshift.apps.exported import SUFFIX, Exported
 from poseshift.data import detections
-from poseshift.data.crops import CropConfig, Crops
 from poseshift.data.images import SUFFIXES
-from poseshift.engine import checkpoint, devices, inference, trust
-from poseshift.engine.run import Pointer, Run, open_run
-from poseshift.engine.stream import BATCH, Stream
+from poseshift.engine import files
 from poseshift.errors import DataError, UsageError
 from poseshift.types import Annotations, Predictions, Skeleton
+
+if find_spec("torch") is not None:  # without it, exported models are predicted with
+    from poseshift.data.crops import CropConfig, Crops
+    from poseshift.engine import devices, inference, trust
+    from poseshift.engine.run import Pointer, Run, open_run
+    from poseshift.engine.stream import BATCH, Stream
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +52,8 @@ def predict(
     checkpoint that was never examined gives raw scores, and a warning, as does one that is adapted to the images.
 
     Args:
-        run: A run with a pose net, or its path.
+        run: A run with a pose net, its path, or the path of a model that ``poseshift export`` wrote (``.onnx``), which
+            takes neither ``which`` nor ``flip_test``, ``adapt`` or ``raw_scores``, and needs no torch.
         inputs: Images and folders (searched recursively).
         out: ``.json`` for COCO results, ``.csv`` for a table; None writes nothing.
         boxes: A COCO json with a box for each instance; without it, each whole image is one instance.
@@ -70,6 +76,14 @@ def predict(
         raise UsageError(
             f"{out}: cannot write {Path(out).suffix or 'no ending'}; give a name that ends in {' or '.join(WRITERS)}"
         )
+    if isinstance(run, str | Path) and Path(run).suffix == SUFFIX:
+        from poseshift.apps import predict_exported
+
+        fixed = {"checkpoint": which != "best", "flip_test": flip_test, "adapt": adapt is not None}
+        predict_exported.refuse(run, {**fixed, "raw_scores": raw_scores})
+        return predict_exported.predict(Exported(run, device=device), inputs, out=out, boxes=boxes, advance=advance)
+    if find_spec("torch") is None:
+        raise UsageError(f"{run}: a run needs torch, which is not installed; install it, or give an exported .onnx")
     run = run if isinstance(run, Run) else open_run(run)
     instances, cut = _instances(run, find_images(inputs), boxes)
     flip = run.skeleton.flip_index if flip_test else None
@@ -148,7 +162,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
 def write(out: Path, instances: Annotations, found: Predictions, skeleton: Skeleton) -> None:
     """Writes COCO results (``.json``) or a table (``.csv``). Raises :class:`CheckpointError` where the disk refuses."""
     text = _coco_text(instances, found) if out.suffix == ".json" else _csv_text(instances, found, skeleton)
-    checkpoint.write_text(out, text)
+    files.write_text(out, text)
 
 
 def _coco_text(instances: Annotations, found: Predictions) -> str:

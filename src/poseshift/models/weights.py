@@ -123,12 +123,13 @@ def licence_of(name: str, source: str | None) -> str:
         A sentence. A file states its licence, or its source, in the metadata of its format, if at all.
     """
     if source is None:
-        return "none: no initial weights"
+        return "no initial weights"
     if source == PRETRAINED:
         import timm
 
         known = timm.get_pretrained_cfg(name)
-        return f"{name}.{known.tag or 'default'} of timm: {known.license or 'not stated'}"
+        tag, stated = (None, None) if known is None else (known.tag, known.license)
+        return f"{name}.{tag or 'default'} of timm: {stated or 'not stated'}"
     file = Path(source)
     try:
         with safe_open(file, "pt") as opened:

@@ -24,8 +24,10 @@ from poseshift.errors import UsageError
 from poseshift.types import ByteArray, FloatArray
 
 Format = Literal["onnx", "torch"]
+Quantise = Literal["int8"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
-FOLDER, NAME, INT8 = "export", "model", "int8"
+INT8: Quantise = "int8"
+FOLDER, NAME = "export", "model"
 METADATA = "poseshift.json"
 """Inside of a ``.pt2`` file."""
 IMAGES = 16
@@ -63,7 +65,7 @@ def export(
     which: Pointer | int = "best",
     flip_test: bool = False,
     raw_scores: bool = False,
-    quantise: Literal["int8"] | None = None,
+    quantise: Quantise | None = None,
 ) -> Export:
     """Writes a run's pose net, with pre- and post-processing inside, after it was compared with torch on images.
 
@@ -88,7 +90,7 @@ def export(
         ExportError: The model does not say what torch says. Nothing is written then.
     """
     file = None if out is None else Path(out)
-    _refuse(format, quantise, file)
+    _refuse(format_of(format), quantise_of(quantise), file)
     run = run if isinstance(run, Run) else open_run(run)
     net, chosen = run.predictor(which), run.checkpoint(which)
     calibration = None if raw_scores else trust.calibration_at(run, chosen.step)
@@ -113,18 +115,31 @@ class _Made(NamedTuple):
     loss: Loss | None = None
 
 
-def _refuse(format: str, quantise: str | None, file: Path | None) -> None:
-    if format not in SUFFIXES:
-        raise UsageError(f"format {format!r} is unknown; expected one of {', '.join(SUFFIXES)}")
-    if quantise not in (None, INT8):
-        raise UsageError(f"quantise {quantise!r} is unknown; expected {INT8}")
+def format_of(text: str) -> Format:
+    """The format of that name. Raises :class:`UsageError`."""
+    for known in SUFFIXES:
+        if text == known:
+            return known
+    raise UsageError(f"format {text!r} is unknown; expected one of {', '.join(SUFFIXES)}")
+
+
+def quantise_of(text: str | None) -> Quantise | None:
+    """The way to quantise of that name. Raises :class:`UsageError`."""
+    if text not in (None, INT8):
+        raise UsageError(f"quantise {text!r} is unknown; expected {INT8}")
+    return None if text is None else INT8
+
+
+def _refuse(format: Format, quantise: Quantise | None, file: Path | None) -> None:
     if quantise is not None and format != "onnx":
         raise UsageError(f"quantise {quantise!r}: not with format {format!r}; use format onnx")
+    if format == "onnx":
+        onnx_graph.onnx_module()
     if file is not None and file.suffix != SUFFIXES[format]:
         raise UsageError(f"{file}: format {format} is written to a file that ends in {SUFFIXES[format]}; rename it")
 
 
-def _onnx(deployed: Deployed, said: Mapping[str, str], known: Truth, images: str, quantise: str | None) -> _Made:
+def _onnx(deployed: Deployed, said: Mapping[str, str], known: Truth, images: str, quantise: Quantise | None) -> _Made:
     graph = onnx_graph.to_onnx(deployed)
     content = onnx_graph.completed(graph, said, size=deployed.size)
     found = parity.compare(Exported(content), known, what=images)
@@ -135,7 +150,7 @@ def _onnx(deployed: Deployed, said: Mapping[str, str], known: Truth, images: str
     return _Made(small, found, quantisation_loss(Exported(small), held if held.rows else shown))
 
 
-def _torch(deployed: Deployed, said: Mapping[str, str], known: Truth, images: str, quantise: str | None) -> _Made:
+def _torch(deployed: Deployed, said: Mapping[str, str], known: Truth, images: str, quantise: Quantise | None) -> _Made:
     packed = io.BytesIO()
     torch.export.save(onnx_graph.traced(deployed), packed, extra_files={METADATA: json.dumps(said)})
     packed.seek(0)

@@ -104,4 +104,5 @@ def completed(model: ModelProto, metadata: Mapping[str, str], *, size: int) -> b
     final.producer_version = __version__
     onnx.helper.set_model_props(final, dict(metadata))
     onnx.checker.check_model(final)
-    return final.SerializeToString()
+    content: bytes = final.SerializeToString()
+    return content

@@ -61,9 +61,7 @@ class Agreement:
     score: float
 
 
-def truth(
-    net: PoseNet, crops: Crops, *, flip_index: tuple[int, ...] | None, calibration: Calibration | None
-) -> Truth:
+def truth(net: PoseNet, crops: Crops, *, flip_index: tuple[int, ...] | None, calibration: Calibration | None) -> Truth:
     """What eager torch says of the crops, on the CPU. Raises :class:`DataError` where none decodes."""
     found = inference.infer(net, crops, device=torch.device("cpu"), flip_index=flip_index)
     rows = [row for row in range(len(crops)) if row not in found.failed]

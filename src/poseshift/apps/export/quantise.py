@@ -32,11 +32,13 @@ class Loss:
     """What quantisation changes, against the model with floating-point numbers on the same images; no label is read.
 
     Attributes:
+        images: Number of images.
         within: Percent of the keypoints that lie within 0.05 of the crop's side of where they were.
         shift: Pixels of the input that a keypoint moves; the median.
         score: That a score changes; the mean.
     """
 
+    images: int
     within: float
     shift: float
     score: float
@@ -47,6 +49,7 @@ def loss(model: Model, known: Truth) -> Loss:
     keypoints, scores = model(known.images, None)
     shift = np.linalg.norm(keypoints - known.keypoints, axis=-1)
     return Loss(
+        images=len(known.rows),
         within=100 * float((shift <= NEAR * known.images.shape[1]).mean()),
         shift=float(np.median(shift)),
         score=float(np.abs(scores - known.scores).mean()),
