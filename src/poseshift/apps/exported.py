@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from poseshift.errors import FormatError, UsageError
+from poseshift.errors import DataError, FormatError, UsageError
 from poseshift.types import ByteArray, FloatArray, Skeleton
 
 SCHEMA = 1
@@ -110,7 +110,7 @@ class Exported:
                 mean_groups=tuple(raw["mean_groups"]),
                 sigmas=None if raw["sigmas"] is None else tuple(raw["sigmas"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, DataError) as error:
             raise FormatError(f"{self.name}: its skeleton does not read ({error}); export it anew") from error
 
     def _refuse_foreign(self) -> None:
