@@ -53,19 +53,9 @@ class Exported:
     """
 
     def __init__(self, model: str | Path | bytes, *, device: str = "auto", threads: int | None = None) -> None:
-        runtime = onnxruntime_module()
         self.name = "the exported model" if isinstance(model, bytes) else str(model)
-        options = runtime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        providers = _providers(device, runtime.get_available_providers())
-        given = model if isinstance(model, bytes) else _content(Path(model))
-        try:
-            self._session = runtime.InferenceSession(given, options, providers=providers)
-        except Exception as error:  # onnxruntime's own classes share no other base
-            reason = " ".join(str(error).split())[:200]
-            raise FormatError(f"{self.name}: no model that onnxruntime can run ({reason}); export it anew") from error
+        content = model if isinstance(model, bytes) else _content(Path(model))
+        self._session = session(content, name=self.name, device=device, threads=threads)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self._refuse_foreign()
         self.skeleton = self._skeleton()
@@ -132,7 +122,22 @@ class Exported:
             raise FormatError(f"{self.name}: no readable {key!r} in its metadata; export it anew") from error
 
 
-def _content(file: Path) -> str | bytes:
+def session(content: bytes, *, name: str, device: str = "auto", threads: int | None = None) -> Any:
+    """An ``onnxruntime.InferenceSession``; see :class:`Exported` for what is given and raised."""
+    runtime = onnxruntime_module()
+    options = runtime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    providers = _providers(device, runtime.get_available_providers())
+    try:
+        return runtime.InferenceSession(content, options, providers=providers)
+    except Exception as error:  # onnxruntime's own classes share no other base
+        reason = " ".join(str(error).split())[:200]
+        raise FormatError(f"{name}: no model that onnxruntime can run ({reason}); export it anew") from error
+
+
+def _content(file: Path) -> bytes:
     """The file's bytes. Raises :class:`FormatError` where it cannot be read."""
     try:
         return file.read_bytes()

@@ -25,6 +25,7 @@ from poseshift.types import Annotations, Predictions, Skeleton
 if find_spec("torch") is not None:  # without it, exported models are predicted with
     from poseshift.data.crops import CropConfig, Crops
     from poseshift.engine import devices, inference, trust
+    from poseshift.engine.inference import Inferred
     from poseshift.engine.run import Pointer, Run, open_run
     from poseshift.engine.stream import BATCH, Stream
 
@@ -52,8 +53,7 @@ def predict(
     checkpoint that was never examined gives raw scores, and a warning, as does one that is adapted to the images.
 
     Args:
-        run: A run with a pose net, its path, or the path of a model that ``poseshift export`` wrote (``.onnx``), which
-            takes neither ``which`` nor ``flip_test``, ``adapt`` or ``raw_scores``, and needs no torch.
+        run: A run with a pose net, its path, or that of an exported ``.onnx``, whose options were decided at export.
         inputs: Images and folders (searched recursively).
         out: ``.json`` for COCO results, ``.csv`` for a table; None writes nothing.
         boxes: A COCO json with a box for each instance; without it, each whole image is one instance.
@@ -79,13 +79,34 @@ def predict(
     if isinstance(run, str | Path) and Path(run).suffix == SUFFIX:
         from poseshift.apps import predict_exported
 
-        fixed = {"checkpoint": which != "best", "flip_test": flip_test, "adapt": adapt is not None}
-        predict_exported.refuse(run, {**fixed, "raw_scores": raw_scores})
+        predict_exported.refuse(run, which != "best", flip_test, adapt is not None, raw_scores)
         return predict_exported.predict(Exported(run, device=device), inputs, out=out, boxes=boxes, advance=advance)
     if find_spec("torch") is None:
         raise UsageError(f"{run}: a run needs torch, which is not installed; install it, or give an exported .onnx")
     run = run if isinstance(run, Run) else open_run(run)
     instances, cut = _instances(run, find_images(inputs), boxes)
+    found = _found(run, instances, cut, which, flip_test=flip_test, adapt=adapt, device=device, advance=advance)
+    if found.failed:
+        names = [instances[row].key for row in found.failed]
+        log.warning("%d images do not decode and have no prediction: %s", len(names), ", ".join(names[:5]))
+    said = found.predictions if raw_scores else calibrated(run, which, found.predictions, adapted=adapt is not None)
+    if out is not None:
+        write(Path(out), instances, said, run.skeleton)
+    return instances, said
+
+
+def _found(
+    run: Run,
+    instances: Annotations,
+    cut: CropConfig,
+    which: Pointer | int,
+    *,
+    flip_test: bool,
+    adapt: str | None,
+    device: str,
+    advance: Callable[[int], None],
+) -> Inferred:
+    """What the run's net says, adapted as it goes where that is asked for."""
     flip = run.skeleton.flip_index if flip_test else None
     net, chosen = run.predictor(which), devices.choose(device)
     stream = None if adapt is None else Stream(net, adapt, run, device=chosen)
@@ -94,13 +115,7 @@ def predict(
     found = ask() if stream is None else ask(batch_size=BATCH, see=stream.see)
     if stream is not None:
         stream.say()
-    if found.failed:
-        names = [instances[row].key for row in found.failed]
-        log.warning("%d images do not decode and have no prediction: %s", len(names), ", ".join(names[:5]))
-    said = found.predictions if raw_scores else calibrated(run, which, found.predictions, adapted=adapt is not None)
-    if out is not None:
-        write(Path(out), instances, said, run.skeleton)
-    return instances, said
+    return found
 
 
 def _instances(run: Run, files: list[Path], boxes: str | Path | None) -> tuple[Annotations, CropConfig]:

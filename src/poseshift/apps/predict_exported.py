@@ -59,13 +59,11 @@ def predict(
     return instances, said
 
 
-def refuse(model: str | Path, fixed: dict[str, bool]) -> None:
+def refuse(model: str | Path, checkpoint: bool, flip_test: bool, adapt: bool, raw_scores: bool) -> None:
     """Raises :class:`UsageError` where an option is asked for that was decided when the model was exported."""
-    for name, asked in fixed.items():
-        if asked:
-            raise UsageError(
-                f"{model}: {name} is not for exported models; give it to `poseshift export` or use the run"
-            )
+    asked = {"checkpoint": checkpoint, "flip-test": flip_test, "adapt": adapt, "raw-scores": raw_scores}
+    for name in [name for name, given in asked.items() if given]:
+        raise UsageError(f"{model}: --{name} is not for exported models; give it to `poseshift export`, or use the run")
 
 
 def _cut(

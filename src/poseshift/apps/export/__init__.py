@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from poseshift.apps.export.parity import Agreement, Truth
 from poseshift.apps.export.quantise import Loss
 from poseshift.apps.export.quantise import loss as quantisation_loss
 from poseshift.apps.export.quantise import to_int8 as quantise_to_int8
+from poseshift.apps.export.speed import ONNX, Speed, side_by_side
 from poseshift.apps.exported import Exported
 from poseshift.engine import checkpoint, trust
 from poseshift.engine.run import Pointer, Run, open_run
@@ -32,6 +34,8 @@ METADATA = "poseshift.json"
 """Inside of a ``.pt2`` file."""
 IMAGES = 16
 """That an export is compared with torch on."""
+TIMED = 9
+"""Calls of each model that say how much faster a quantised one is."""
 RANGES = 128
 """The same where it is quantised: ranges come from every other one, the loss is measured on the rest."""
 
@@ -47,6 +51,7 @@ class Export:
         images: What it was compared on.
         metadata: What it says of itself, name to JSON text.
         loss: What quantisation changes; None without it.
+        faster: How many times as fast as before the quantised model is, here and with a batch of one; None likewise.
     """
 
     path: Path
@@ -55,6 +60,7 @@ class Export:
     images: str
     metadata: dict[str, str]
     loss: Loss | None = None
+    faster: float | None = None
 
 
 def export(
@@ -103,7 +109,13 @@ def export(
     file = file or run.path / FOLDER / f"{NAME}{'' if quantise is None else f'-{quantise}'}{SUFFIXES[format]}"
     checkpoint.write_bytes(file, made.content)
     return Export(
-        path=file, size=len(made.content), agreement=made.agreement, images=images, metadata=said, loss=made.loss
+        path=file,
+        size=len(made.content),
+        agreement=made.agreement,
+        images=images,
+        metadata=said,
+        loss=made.loss,
+        faster=made.faster,
     )
 
 
@@ -113,6 +125,7 @@ class _Made(NamedTuple):
     content: bytes
     agreement: Agreement
     loss: Loss | None = None
+    faster: float | None = None
 
 
 def format_of(text: str) -> Format:
@@ -147,7 +160,10 @@ def _onnx(deployed: Deployed, said: Mapping[str, str], known: Truth, images: str
         return _Made(content, found)
     shown, held = known.part(slice(0, None, 2)), known.part(slice(1, None, 2))
     small = onnx_graph.completed(quantise_to_int8(graph, shown.images), said, size=deployed.size)
-    return _Made(small, found, quantisation_loss(Exported(small), held if held.rows else shown))
+    models = {ONNX: Exported(content), INT8: Exported(small)}
+    timed = side_by_side({name: partial(one, known.images[:1]) for name, one in models.items()}, repeats=TIMED)
+    faster = Speed(batch=1, threads=None, seconds=timed).ratio(INT8, ONNX)
+    return _Made(small, found, quantisation_loss(models[INT8], held if held.rows else shown), faster)
 
 
 def _torch(deployed: Deployed, said: Mapping[str, str], known: Truth, images: str, quantise: Quantise | None) -> _Made:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ import torch
 from poseshift.apps.export import onnx_graph
 from poseshift.apps.export.graph import Deployed, whole
 from poseshift.apps.export.quantise import to_int8
-from poseshift.apps.exported import KEY, Exported
+from poseshift.apps.exported import session
 from poseshift.models.pose_net import PoseNet
 
 TORCH, ONNX, INT8 = "torch", "onnx", "int8"
@@ -30,12 +31,12 @@ class Speed:
 
     Attributes:
         batch: Images a call.
-        threads: That a call may use.
+        threads: That a call may use; None for as many as there are.
         seconds: Name to those of each repetition: processor time of one thread, wall time of several.
     """
 
     batch: int
-    threads: int
+    threads: int | None
     seconds: Mapping[str, list[float]]
 
     def median(self, name: str) -> float:
@@ -61,15 +62,9 @@ class Contest:
         self.deployed = Deployed(net, size=size, flip_index=None, calibration=None).eval()
         self.size = size
         graph = onnx_graph.to_onnx(self.deployed)
-        known = dict.fromkeys(("names", "edges", "flip_pairs"), "[]")
-        skeleton = '{"name": "none", "groups": {}, "mean_groups": [], "sigmas": null}'
-        flags = dict.fromkeys(("flip_test", "calibrated"), "false")
-        metadata = {KEY: "1", "skeleton": skeleton, "cut": "null", "padding": "1", "input_size": str(size)}
-        models = {ONNX: graph}
+        self.models = {ONNX: graph}
         if int8:
-            models[INT8] = to_int8(graph, self._noise(RANGES))
-        said = metadata | known | flags
-        self.models = {name: onnx_graph.completed(model, said, size=size) for name, model in models.items()}
+            self.models[INT8] = to_int8(graph, self._noise(RANGES))
 
     def _noise(self, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         return np.random.default_rng(0).integers(0, 256, (count, self.size, self.size, 3), dtype=np.uint8)
@@ -84,9 +79,10 @@ class Contest:
         """
         crops = self._noise(batch)
         given = torch.from_numpy(crops), whole(self.size, batch)
-        sessions = {name: Exported(content, threads=threads) for name, content in self.models.items()}
+        feed = {"image": crops, "regions": given[1].numpy()}
         calls: dict[str, Callable[[], object]] = {TORCH: lambda: self.deployed(*given)}
-        calls |= {name: (lambda one=one: one(crops)) for name, one in sessions.items()}
+        for name, model in self.models.items():
+            calls[name] = partial(session(model.SerializeToString(), name=name, threads=threads).run, None, feed)
         with _threads(threads), torch.no_grad():
             clock = time.thread_time if threads == 1 else time.perf_counter
             seconds = side_by_side(calls, repeats=repeats, clock=clock)

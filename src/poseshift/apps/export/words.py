@@ -24,6 +24,8 @@ def lines(made: Export) -> list[str]:
             f"int8 on {lost.images} of them: {lost.within:.1f} % of the keypoints stay within 0.05 of the crop's side, "
             f"half of them within {lost.shift:.2g} px; scores change by {lost.score:.2g}"
         )
+    if made.faster is not None:
+        said.append(f"int8 on this machine, one image at a time: {made.faster:.2f} times as fast as before")
     said.append(f"licence of the initial weights: {'; '.join(json.loads(made.metadata['licence']))}")
     if made.path.suffix == ".onnx":
         said.append(f"next: poseshift predict {made.path} IMAGES --out predictions.json")
@@ -37,6 +39,6 @@ def facts(made: Export) -> dict[str, Any]:
         "bytes": made.size,
         "compared_on": made.images,
         "agreement": asdict(made.agreement),
-        "int8": None if made.loss is None else asdict(made.loss),
+        "int8": None if made.loss is None else {**asdict(made.loss), "faster": made.faster},
         "metadata": {name: json.loads(text) for name, text in made.metadata.items()},
     }
