@@ -9,7 +9,7 @@
     │   ├── FormatError                          a file that is not what its format says
     │   └── CheckpointError                      a run folder or checkpoint that cannot be used
     ├── TrainingError              exit code 1   training cannot go on (a non-finite loss)
-    ├── ExportError                exit code 1   an export that does not say what its run says
+    ├── ExportError                exit code 1   a net that cannot be exported, or not exactly
     └── Interrupted                exit code 130 after SIGINT, 143 after SIGTERM; the run was saved
 
 Each message is one line that says what was found, what was expected, where, and what to do next.
@@ -53,7 +53,7 @@ class TrainingError(PoseshiftError):
 
 
 class ExportError(PoseshiftError):
-    """A model that was exported and does not agree with the run that it was made of; nothing was written."""
+    """A net that cannot be exported, or whose export does not agree with the run; nothing was written."""
 
 
 class Interrupted(PoseshiftError):

@@ -6,8 +6,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
+from tests import tiny
 
 from poseshift.apps.export import onnx_graph
+from poseshift.apps.export.graph import Deployed
+from poseshift.errors import ExportError
 from poseshift.version import __version__
 
 
@@ -37,13 +41,37 @@ def test_completed_leaves_the_graph_as_it_was(graph: Any) -> None:
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(regions), [[-0.5, -0.5, 31.5, 31.5]])
 
 
-def test_silence_ends(caplog: pytest.LogCaptureFixture) -> None:
+def test_tools_are_silent_while_they_work(caplog: pytest.LogCaptureFixture) -> None:
     log = logging.getLogger("onnxscript")
     with caplog.at_level(logging.INFO):
-        with onnx_graph.silence():
+        with onnx_graph.attempt("this"):
             log.info("folded")
             warnings.warn("an axis", stacklevel=1)
         log.info("heard")
     assert caplog.messages == ["heard"]
     with pytest.warns(UserWarning, match="again"):
         warnings.warn("again", stacklevel=1)
+
+
+def test_what_tools_raise_becomes_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        pytest.raises(ExportError, match=r"^this failed \(KeyError: 'aten::odd'\); another version"),
+        onnx_graph.attempt("this"),
+    ):
+        raise KeyError("aten::odd")
+    logging.getLogger("onnxscript").warning("heard")
+    assert caplog.messages == ["heard"]
+
+
+class Odd(Deployed):
+    """Does what cannot be traced: it asks for the value of a pixel."""
+
+    def forward(self, image: torch.Tensor, regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().forward(image if image[0, 0, 0, 0] > 7 else image.flip(1), regions)
+
+
+def test_a_net_that_cannot_be_traced_is_an_error() -> None:
+    odd = Odd(tiny.Says([(1.0, 2.0)]), size=32, flip_index=None, calibration=None)  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match=r"^torch\.export failed \(") as caught:
+        onnx_graph.traced(odd)
+    assert len(str(caught.value).splitlines()) == 1

@@ -93,7 +93,7 @@ def export(
     Raises:
         UsageError: Options that do not fit together, a run without a pose net, or onnx is not installed.
         DataError: The run, or the images that it is compared on, cannot be read; or the disk refuses.
-        ExportError: The model does not say what torch says. Nothing is written then.
+        ExportError: The net cannot be exported, or the model does not say what torch says. Nothing is written then.
     """
     file = None if out is None else Path(out)
     _refuse(format_of(format), quantise_of(quantise), file)
@@ -147,7 +147,7 @@ def _refuse(format: Format, quantise: Quantise | None, file: Path | None) -> Non
     if quantise is not None and format != "onnx":
         raise UsageError(f"quantise {quantise!r}: not with format {format!r}; use format onnx")
     if format == "onnx":
-        onnx_graph.onnx_module()
+        onnx_graph.refuse_missing()
     if file is not None and file.suffix != SUFFIXES[format]:
         raise UsageError(f"{file}: format {format} is written to a file that ends in {SUFFIXES[format]}; rename it")
 

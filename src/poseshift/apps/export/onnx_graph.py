@@ -6,17 +6,18 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import ModuleType
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from poseshift.apps.export.graph import Deployed, whole
-from poseshift.errors import UsageError
+from poseshift.errors import ExportError, UsageError
 from poseshift.version import __version__
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from torch.export import ExportedProgram
 
 OPSET = 20
 BATCH = "batch"
@@ -24,38 +25,44 @@ TRACED = 2
 """Images that the graph is traced with: of one, a dimension counts as fixed."""
 
 
-def onnx_module() -> ModuleType:
-    """onnx. Raises :class:`UsageError` where it, or what torch needs beside it, is not installed."""
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-    except ImportError as error:
-        raise UsageError(
-            f"export to ONNX needs {error.name}, which is not installed; pip install 'poseshift[onnx]'"
-        ) from error
-    del onnxruntime, onnxscript
-    found: ModuleType = onnx
-    return found
+def refuse_missing() -> None:
+    """Raises :class:`UsageError` where onnx, or what torch and this package need beside it, is not installed."""
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise UsageError(
+                f"export to ONNX needs {name}, which is not installed; pip install 'poseshift[onnx]'"
+            ) from error
 
 
 @contextmanager
-def silence() -> Iterator[None]:
-    """Keeps what the tools of ONNX tell their own developers from the user."""
+def attempt(what: str) -> Iterator[None]:
+    """Runs a tool of torch or ONNX: what it tells its own developers is kept from the user.
+
+    Raises:
+        ExportError: Whatever it raises, in one line.
+    """
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
             yield
+        except Exception as error:  # what these tools raise has no other base
+            reason = next(iter(str(error).strip().splitlines()), "")[:200]
+            raise ExportError(
+                f"{what} failed ({type(error).__name__}: {reason}); another version of torch or onnxscript may have "
+                "what this net needs, else choose another backbone"
+            ) from error
         finally:
             logging.disable(before)
 
 
-def traced(deployed: Deployed) -> Any:
-    """The ``torch.export`` program of the graph, for batches of any size."""
-    batch = {0: torch.export.Dim(BATCH, min=1)}
-    return torch.export.export(deployed, _example(deployed), dynamic_shapes={"image": batch, "regions": batch})
+def traced(deployed: Deployed) -> ExportedProgram:
+    """The graph for batches of any size, as torch has it. Raises :class:`ExportError` where torch cannot trace it."""
+    with attempt("torch.export"):
+        return torch.export.export(deployed, _example(deployed), dynamic_shapes=_shapes())
 
 
 def to_onnx(deployed: Deployed) -> ModelProto:
@@ -63,23 +70,28 @@ def to_onnx(deployed: Deployed) -> ModelProto:
 
     Raises:
         UsageError: onnx is not installed.
+        ExportError: torch cannot trace it, or has no ONNX for one of its operators.
     """
-    onnx_module()
-    batch = {0: torch.export.Dim(BATCH, min=1)}
-    with silence():
-        program = torch.onnx.export(
+    refuse_missing()
+    with attempt("torch.onnx.export"):
+        program: Any = torch.onnx.export(
             deployed,
             _example(deployed),
             dynamo=True,
             input_names=["image", "regions"],
             output_names=["keypoints", "scores"],
-            dynamic_shapes={"image": batch, "regions": batch},
+            dynamic_shapes=_shapes(),
             opset_version=OPSET,
             verbose=False,
         )
-    if program is None:
-        raise RuntimeError("torch.onnx.export gave no program")
-    return program.model_proto
+        model: ModelProto = program.model_proto
+        return model
+
+
+def _shapes() -> dict[str, dict[int, Any]]:
+    """Which axes are of any size."""
+    batch = {0: torch.export.Dim(BATCH, min=1)}
+    return {"image": batch, "regions": batch}
 
 
 def _example(deployed: Deployed) -> tuple[torch.Tensor, torch.Tensor]:

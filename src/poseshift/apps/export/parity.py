@@ -104,6 +104,6 @@ def compare(model: Model, known: Truth, *, what: str) -> Agreement:
         raise ExportError(
             f"the exported model differs from torch by {found.shift:.2g} px (at most {LARGEST_SHIFT:g}) and "
             f"{found.score:.2g} in scores (at most {LARGEST_SCORE:g}) on {found.images} {what}; nothing was written: "
-            "report this with the versions that `poseshift info` prints"
+            "report this with the versions of torch, onnxscript and onnxruntime"
         )
     return found

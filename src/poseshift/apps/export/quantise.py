@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from poseshift.apps.export.graph import whole
-from poseshift.apps.export.onnx_graph import silence
+from poseshift.apps.export.onnx_graph import attempt
 from poseshift.apps.export.parity import Model, Truth
 from poseshift.types import ByteArray
 
@@ -65,12 +65,15 @@ def to_int8(model: ModelProto, images: ByteArray) -> ModelProto:
     Args:
         model: As :func:`poseshift.apps.export.onnx_graph.to_onnx` gives it.
         images: ``B×S×S×3`` uint8 crops that show the ranges; a batch of one each.
+
+    Raises:
+        ExportError: onnxruntime cannot quantise it.
     """
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as folder, silence():
+    with tempfile.TemporaryDirectory() as folder, attempt("quantisation by onnxruntime"):
         plain, fused, small = (Path(folder) / f"{name}.onnx" for name in ("plain", "fused", "small"))
         onnx.save(model, plain)
         quant_pre_process(str(plain), str(fused), skip_symbolic_shape=True)
