@@ -46,8 +46,8 @@ NETS = {
     "resnet50 256": (PoseNetConfig(backbone="resnet50", head="deconv", width=256), 256),
 }
 KEYPOINTS = 14
-REPEATS = {1: 20, 16: 4}
-"""Batch to repetitions."""
+REPEATS = {"mobilenetv2_100 128": {1: 20, 16: 4}, "mobilenetv2_100 256": {1: 12, 16: 3}, "resnet50 256": {1: 6, 16: 2}}
+"""Batch to counted calls of each model."""
 BRIEF = {
     "method": {"name": "source_only"},
     "source": {"data": "figures:plain,side=80,count=4000", "boxes": "whole"},
@@ -69,12 +69,12 @@ class Accuracy:
     within: float
 
 
-def speeds(name: str, *, batches: tuple[int, ...], threads: tuple[int, ...], repeats: dict[int, int]) -> list[Speed]:
-    """Times one net."""
+def speeds(name: str, *, threads: tuple[int, ...], repeats: dict[int, int]) -> list[Speed]:
+    """Times one net, batch by batch."""
     model, size = NETS[name]
     torch.manual_seed(0)
     contest = Contest(PoseNet(model, KEYPOINTS).eval(), size=size)
-    return [contest.time(batch=batch, threads=count, repeats=repeats[batch]) for count in threads for batch in batches]
+    return [contest.time(batch=batch, threads=count, repeats=repeats[batch]) for count in threads for batch in repeats]
 
 
 def brief(folder: Path, steps: int) -> Run:
@@ -124,15 +124,16 @@ def text(timed: dict[str, list[Speed]], scored: list[Accuracy], head: str) -> st
     """The result as Markdown."""
     lines = ["# Exported models: speed, and what int8 costs", "", head, ""]
     lines += [
-        "| net, px | threads | batch | torch ms | ONNX ms | int8 ms | ONNX ÷ torch | int8 ÷ torch | int8 ÷ ONNX |"
+        "| net, px | threads | batch | calls | torch ms | ONNX ms | int8 ms | ONNX ÷ torch | int8 ÷ torch | int8 ÷ ONNX |"
     ]
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
     for name, rows in timed.items():
         for one in rows:
             times = " | ".join(f"{1000 * one.median(kind):.1f}" for kind in (TORCH, ONNX, INT8))
             pairs = ((ONNX, TORCH), (INT8, TORCH), (INT8, ONNX))
             ratios = " | ".join(f"{one.ratio(*pair):.2f}" for pair in pairs)
-            lines.append(f"| {name} | {one.threads} | {one.batch} | {times} | {ratios} |")
+            count = len(one.seconds[TORCH])
+            lines.append(f"| {name} | {one.threads} | {one.batch} | {count} | {times} | {ratios} |")
     lines += ["", "| run | images | torch | ONNX | int8 | loss of int8 | keypoints that int8 moves less than 0.05 |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for row in scored:
@@ -170,7 +171,7 @@ def main() -> None:
             accuracy(f"{name}, {data}", run, data, options.split) for name, run in runs.items() for data in options.data
         ]
     threads = tuple(options.threads)
-    timed = {name: speeds(name, batches=tuple(REPEATS), threads=threads, repeats=REPEATS) for name in options.nets}
+    timed = {name: speeds(name, threads=threads, repeats=REPEATS[name]) for name in options.nets}
     head = f"`benchmarks/export_speed.py`, {machine()} at the end. PCK@0.05 in percent, split {options.split}."
     options.out.write_text(text(timed, scored, head), encoding="utf-8")
     print(text(timed, scored, head))

@@ -179,7 +179,7 @@ def test_the_command(
     text = capsys.readouterr().out
     assert text.startswith(f"exported: {out} (")
     assert "compared with torch on 12 images of the target, figures-middle: keypoints within" in text
-    assert "licence of the initial weights: no initial weights" in text
+    assert "\nscores are calibrated\nlicence of the initial weights: no initial weights\n" in text
     assert text.endswith(f"next: poseshift predict {out} IMAGES --out predictions.json\n")
     assert tiny.call(monkeypatch, "export", run.path, "--flip-test", "--out", out, "--json") == 0
     told = json.loads(capsys.readouterr().out)

@@ -66,7 +66,7 @@ def test_the_benchmark_scores_every_model(script: ModuleType, run: Run) -> None:
     speed = Speed(batch=1, threads=1, seconds={TORCH: [0.03], ONNX: [0.01], INT8: [0.005]})
     scored = script.Accuracy("tiny", 8, {TORCH: 50.0, ONNX: 50.0, INT8: 49.25}, 98.5)
     text = script.text({"net 32": [speed]}, [scored], "head")
-    assert "| net 32 | 1 | 1 | 30.0 | 10.0 | 5.0 | 3.00 | 6.00 | 2.00 |" in text
+    assert "| net 32 | 1 | 1 | 1 | 30.0 | 10.0 | 5.0 | 3.00 | 6.00 | 2.00 |" in text
     assert "| tiny | 8 | 50.00 | 50.00 | 49.25 | 0.75 | 98.5 % |" in text
 
 

@@ -34,10 +34,10 @@ METADATA = "poseshift.json"
 """Inside of a ``.pt2`` file."""
 IMAGES = 16
 """That an export is compared with torch on."""
-TIMED = 9
-"""Calls of each model that say how much faster a quantised one is."""
 RANGES = 128
 """The same where it is quantised: ranges come from every other one, the loss is measured on the rest."""
+TIMED = 9
+"""Calls of each model that say how much faster a quantised one is."""
 
 
 @dataclass(frozen=True, kw_only=True)

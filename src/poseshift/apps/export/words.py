@@ -26,6 +26,8 @@ def lines(made: Export) -> list[str]:
         )
     if made.faster is not None:
         said.append(f"int8 on this machine, one image at a time: {made.faster:.2f} times as fast as before")
+    calibrated = json.loads(made.metadata["calibrated"])
+    said.append(f"scores are {'calibrated' if calibrated else 'raw, the heights of heatmap peaks'}")
     said.append(f"licence of the initial weights: {'; '.join(json.loads(made.metadata['licence']))}")
     if made.path.suffix == ".onnx":
         said.append(f"next: poseshift predict {made.path} IMAGES --out predictions.json")
