@@ -12,7 +12,7 @@ from poseshift.errors import DataError, Interrupted, TrainingError
 from poseshift.version import __version__
 
 COMMANDS = (
-    *("adapt", "train", "evaluate", "predict", "calibrate", "report", "compare", "ablate", "sweep"),
+    *("adapt", "train", "evaluate", "predict", "calibrate", "export", "report", "compare", "ablate", "sweep"),
     *("check", "doctor", "convert", "pack", "demo", "info"),
 )
 

@@ -102,6 +102,11 @@ EXECUTED: dict[str, Miniature] = {
     ),
     "poseshift predict runs/mine/adapt photos --raw-scores --out raw.json": Miniature(creates=("raw.json",)),
     "poseshift calibrate runs/mine/adapt": Miniature(),
+    "poseshift export runs/mine/adapt --format onnx": Miniature(creates=("runs/mine/adapt/export/model.onnx",)),
+    "poseshift predict runs/mine/adapt/export/model.onnx photos --out predictions.json": Miniature(
+        creates=("predictions.json",)
+    ),
+    "poseshift export runs/mine/adapt --quantise int8": Miniature(creates=("runs/mine/adapt/export/model-int8.onnx",)),
     "poseshift predict runs/mine/adapt photos --boxes boxes.json --flip-test --out predictions.csv": Miniature(
         creates=("predictions.csv",)
     ),

@@ -8,7 +8,7 @@ from tests import tiny
 import poseshift
 
 NAMES = {
-    *("adapt", "train", "evaluate", "predict", "calibrate", "report"),
+    *("adapt", "train", "evaluate", "predict", "calibrate", "export", "report"),
     *("open_run", "Run", "RunConfig", "PoseshiftError"),
     *("ablate", "compare", "sweep"),
 }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from poseshift.apps.ablate import ablate as ablate
     from poseshift.apps.adapt import adapt as adapt
     from poseshift.apps.compare import compare as compare
+    from poseshift.apps.export import export as export
     from poseshift.apps.predict import predict as predict
     from poseshift.apps.report import report as report
     from poseshift.apps.sweep import sweep as sweep
@@ -35,6 +36,7 @@ _FACE = {
     "ablate": "poseshift.apps.ablate",
     "compare": "poseshift.apps.compare",
     "sweep": "poseshift.apps.sweep",
+    "export": "poseshift.apps.export",
     "predict": "poseshift.apps.predict",
     "report": "poseshift.apps.report",
     "train": "poseshift.engine.train",

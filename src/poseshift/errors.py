@@ -9,6 +9,7 @@
     │   ├── FormatError                          a file that is not what its format says
     │   └── CheckpointError                      a run folder or checkpoint that cannot be used
     ├── TrainingError              exit code 1   training cannot go on (a non-finite loss)
+    ├── ExportError                exit code 1   a net that cannot be exported, or not exactly
     └── Interrupted                exit code 130 after SIGINT, 143 after SIGTERM; the run was saved
 
 Each message is one line that says what was found, what was expected, where, and what to do next.
@@ -49,6 +50,10 @@ class CheckpointError(DataError):
 
 class TrainingError(PoseshiftError):
     """Training cannot go on, for example because a loss is not finite."""
+
+
+class ExportError(PoseshiftError):
+    """A net that cannot be exported, or whose export does not agree with the run; nothing was written."""
 
 
 class Interrupted(PoseshiftError):

@@ -9,19 +9,25 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from poseshift.apps.exported import SUFFIX, Exported
 from poseshift.data import detections
-from poseshift.data.crops import CropConfig, Crops
 from poseshift.data.images import SUFFIXES
-from poseshift.engine import checkpoint, devices, inference, trust
-from poseshift.engine.run import Pointer, Run, open_run
-from poseshift.engine.stream import BATCH, Stream
+from poseshift.engine import files
 from poseshift.errors import DataError, UsageError
 from poseshift.types import Annotations, Predictions, Skeleton
+
+if find_spec("torch") is not None:  # without it, exported models are predicted with
+    from poseshift.data.crops import CropConfig, Crops
+    from poseshift.engine import devices, inference, trust
+    from poseshift.engine.inference import Inferred
+    from poseshift.engine.run import Pointer, Run, open_run
+    from poseshift.engine.stream import BATCH, Stream
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +53,7 @@ def predict(
     checkpoint that was never examined gives raw scores, and a warning, as does one that is adapted to the images.
 
     Args:
-        run: A run with a pose net, or its path.
+        run: A run with a pose net, its path, or that of an exported ``.onnx``, whose options were decided at export.
         inputs: Images and folders (searched recursively).
         out: ``.json`` for COCO results, ``.csv`` for a table; None writes nothing.
         boxes: A COCO json with a box for each instance; without it, each whole image is one instance.
@@ -70,8 +76,37 @@ def predict(
         raise UsageError(
             f"{out}: cannot write {Path(out).suffix or 'no ending'}; give a name that ends in {' or '.join(WRITERS)}"
         )
+    if isinstance(run, str | Path) and Path(run).suffix == SUFFIX:
+        from poseshift.apps import predict_exported
+
+        predict_exported.refuse(run, which != "best", flip_test, adapt is not None, raw_scores)
+        return predict_exported.predict(Exported(run, device=device), inputs, out=out, boxes=boxes, advance=advance)
+    if find_spec("torch") is None:
+        raise UsageError(f"{run}: a run needs torch, which is not installed; install it, or give an exported .onnx")
     run = run if isinstance(run, Run) else open_run(run)
     instances, cut = _instances(run, find_images(inputs), boxes)
+    found = _found(run, instances, cut, which, flip_test=flip_test, adapt=adapt, device=device, advance=advance)
+    if found.failed:
+        names = [instances[row].key for row in found.failed]
+        log.warning("%d images do not decode and have no prediction: %s", len(names), ", ".join(names[:5]))
+    said = found.predictions if raw_scores else calibrated(run, which, found.predictions, adapted=adapt is not None)
+    if out is not None:
+        write(Path(out), instances, said, run.skeleton)
+    return instances, said
+
+
+def _found(
+    run: Run,
+    instances: Annotations,
+    cut: CropConfig,
+    which: Pointer | int,
+    *,
+    flip_test: bool,
+    adapt: str | None,
+    device: str,
+    advance: Callable[[int], None],
+) -> Inferred:
+    """What the run's net says, adapted as it goes where that is asked for."""
     flip = run.skeleton.flip_index if flip_test else None
     net, chosen = run.predictor(which), devices.choose(device)
     stream = None if adapt is None else Stream(net, adapt, run, device=chosen)
@@ -80,13 +115,7 @@ def predict(
     found = ask() if stream is None else ask(batch_size=BATCH, see=stream.see)
     if stream is not None:
         stream.say()
-    if found.failed:
-        names = [instances[row].key for row in found.failed]
-        log.warning("%d images do not decode and have no prediction: %s", len(names), ", ".join(names[:5]))
-    said = found.predictions if raw_scores else calibrated(run, which, found.predictions, adapted=adapt is not None)
-    if out is not None:
-        write(Path(out), instances, said, run.skeleton)
-    return instances, said
+    return found
 
 
 def _instances(run: Run, files: list[Path], boxes: str | Path | None) -> tuple[Annotations, CropConfig]:
@@ -148,7 +177,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
 def write(out: Path, instances: Annotations, found: Predictions, skeleton: Skeleton) -> None:
     """Writes COCO results (``.json``) or a table (``.csv``). Raises :class:`CheckpointError` where the disk refuses."""
     text = _coco_text(instances, found) if out.suffix == ".json" else _csv_text(instances, found, skeleton)
-    checkpoint.write_text(out, text)
+    files.write_text(out, text)
 
 
 def _coco_text(instances: Annotations, found: Predictions) -> str:

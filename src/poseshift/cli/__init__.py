@@ -52,7 +52,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 for command in (
-    *(runs.adapt, runs.train, runs.evaluate, runs.predict, runs.calibrate, runs.report),
+    *(runs.adapt, runs.train, runs.evaluate, runs.predict, runs.calibrate, runs.export, runs.report),
     *(studies.compare, studies.ablate, studies.sweep),
     *(data.check, data.doctor, data.convert, data.pack),
     *(runs.demo, runs.info),

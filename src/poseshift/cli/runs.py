@@ -112,7 +112,7 @@ def evaluate(
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, or an exported model (.onnx).")],
     inputs: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
     out: Annotated[Path, typer.Option(help="predictions.json (COCO results) or predictions.csv.")] = Path(
         "predictions.json"
@@ -177,6 +177,40 @@ def calibrate(
     run_calibrate(opened, which=which, overrides=set_ or (), device=device)
     examined = opened.trust(f"step-{opened.checkpoint(which).step}") or {}
     print(json.dumps(examined, indent=1) if as_json else "\n".join(trust_lines(examined)))
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    format_: Annotated[str, typer.Option("--format", help="onnx, or torch (torch.export's .pt2).")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file; default RUN/export/model.onnx and the like.")] = None,
+    checkpoint: Which = "best",
+    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image, inside.")] = False,
+    raw_scores: Annotated[
+        bool, typer.Option("--raw-scores", help="Heights of heatmap peaks instead of calibrated probabilities.")
+    ] = False,
+    quantise: Annotated[
+        str | None, typer.Option(metavar="[int8]", help="Eight-bit integers for CPUs; says what that changes.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's model as one file for machines without torch, once it says what torch says of real images.
+
+    Example: poseshift export runs/mine/adapt --format onnx
+    """
+    from poseshift.apps.export import export as run_export
+    from poseshift.apps.export import format_of, quantise_of
+    from poseshift.apps.export.words import facts, lines
+
+    made = run_export(
+        run,
+        out=out,
+        format=format_of(format_),
+        which=_which(checkpoint),
+        flip_test=flip_test,
+        raw_scores=raw_scores,
+        quantise=quantise_of(quantise),
+    )
+    print(json.dumps(facts(made), indent=1) if as_json else "\n".join(lines(made)))
 
 
 def report(

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,6 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from poseshift.engine.files import append_line as append_line
+from poseshift.engine.files import sync
+from poseshift.engine.files import write_bytes as write_bytes
+from poseshift.engine.files import write_text as write_text
 from poseshift.errors import CheckpointError
 
 SCHEMA = 1
@@ -48,9 +51,15 @@ class Checkpoint:
         info: dict[str, Any] = _manifest(self.path)["info"]
         return info
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of each file as it was written, by name. Raises :class:`CheckpointError`."""
+        found: dict[str, str] = _manifest(self.path)["sha256"]
+        return found
+
     def verify(self) -> None:
         """Raises :class:`CheckpointError` naming the file and the reason where anything is not as it was written."""
-        for name, expected in _manifest(self.path)["sha256"].items():
+        for name, expected in self.digests.items():
             file = self.path / name
             if not file.is_file():
                 raise CheckpointError(f"{file}: missing; the checkpoint is incomplete, use another one of this run")
@@ -125,11 +134,11 @@ def save(
             json.dumps({"schema": SCHEMA, "step": step, "sha256": hashes, "info": info}, indent=1)
         )
         for file in (*draft.iterdir(), draft):
-            _sync(file)
+            sync(file)
         if final.exists():
             shutil.rmtree(final)
         draft.rename(final)
-        _sync(folder)
+        sync(folder)
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(draft, ignore_errors=True)
         # torch hides what the system said behind a complaint about positions in its archive.
@@ -145,44 +154,3 @@ def clear_drafts(folder: Path) -> None:
     """Removes what a killed process left half-written in ``folder``."""
     for draft in folder.glob(".draft-*"):
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def write_text(file: Path, text: str) -> None:
-    """Replaces a small file at once. Raises :class:`CheckpointError`."""
-    write_bytes(file, text.encode())
-
-
-def write_bytes(file: Path, content: bytes) -> None:
-    """Replaces a file at once, and makes its folder where there is none. Raises :class:`CheckpointError`."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        _sync(draft)
-        draft.replace(file)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"{file}: cannot be written ({error.strerror}); make room or mend the folder, then retry"
-        ) from error
-
-
-def append_line(file: Path, line: str) -> None:
-    """Appends a line to a file. Raises :class:`CheckpointError`."""
-    try:
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-    except OSError as error:
-        raise CheckpointError(
-            f"{file}: cannot be written ({error.strerror}); make room or mend the folder, "
-            "then run the same command again"
-        ) from error
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

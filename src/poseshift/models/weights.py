@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -110,3 +110,31 @@ def _match(key: str, own: dict[str, Tensor]) -> str:
         if joined in own:
             return joined
     return key
+
+
+def licence_of(name: str, source: str | None) -> str:
+    """What is known of the licence of initial weights, as :func:`initialise` takes them; nothing is downloaded.
+
+    Args:
+        name: Of the backbone.
+        source: As configured: a file, ``"pretrained"``, or None.
+
+    Returns:
+        A sentence. A file states its licence, or its source, in the metadata of its format, if at all.
+    """
+    if source is None:
+        return "no initial weights"
+    if source == PRETRAINED:
+        import timm
+
+        known = timm.get_pretrained_cfg(name)
+        tag, stated = (None, None) if known is None else (known.tag, known.license)
+        return f"{name}.{tag or 'default'} of timm: {stated or 'not stated'}"
+    file = Path(source)
+    try:
+        with safe_open(file, "pt") as opened:
+            said = opened.metadata() or {}
+    except (OSError, SafetensorError):
+        return f"{file.name}: not known, the file is not there any more"
+    stated = next((said[key] for key in ("license", "licence", "source") if said.get(key)), "not stated")
+    return f"{file.name}: {stated}"
