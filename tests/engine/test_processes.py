@@ -142,6 +142,38 @@ def test_a_signal_to_one_stops_both_after_the_same_step(forks: Forks, folder: Pa
     assert tiny.same_tensors(tiny.weights(run), tiny.weights(open_run(folder / "whole")))
 
 
+# The images of the second process are NaN in the third step.
+POISONED = """
+import os
+from poseshift.methods.source_only import SourceOnly
+updates = SourceOnly.updates
+def poisoned(self, batch, progress):
+    if os.environ["RANK"] == "1" and round(progress * 6) == 2:
+        batch.source.view.images.fill_(float("nan"))
+    yield from updates(self, batch, progress)
+SourceOnly.updates = poisoned
+"""
+
+
+def test_what_is_not_finite_in_one_stops_both(forks: Forks, folder: Path) -> None:
+    found = forks.run_ranks(2, "train", "run.yaml", "--out", "nan", "--quiet", cwd=folder, before=POISONED)
+    assert [code for code, _, _ in found] == [1, 1], found
+    (line,) = said(found)
+    assert "step 2: supervised not finite" in line
+    assert "images: " in line
+    open_run(folder / "nan").checkpoint(2).verify()
+
+
+def test_what_is_not_finite_in_one_is_left_out_by_both(forks: Forks, folder: Path) -> None:
+    words = ("train", "run.yaml", "--out", "skip", "--quiet", "--on-nonfinite", "skip")
+    found = forks.run_ranks(2, *words, cwd=folder, before=POISONED)
+    assert [code for code, _, _ in found] == [0, 0], found
+    run = open_run(folder / "skip")
+    assert run.manifest["skipped_steps"] == 1
+    assert [line["step"] for line in run.metrics() if "skipped" in line] == [3]
+    assert all(tensor.isfinite().all() for tensor in tiny.weights(run).values())
+
+
 def test_files_that_one_finds_broken_all_know(forks: Forks, tmp_path: Path) -> None:
     """A broken image in the share of the second process is on the list that the first writes."""
     photos = tiny.photos(tmp_path / "photos", 8)

@@ -142,6 +142,7 @@ class Session:
         config = self.config
         extra = {
             "device": str(self.fabric.device),
+            "processes": processes.size(),
             **self.data.entries,
             "selection": select.rule(config, targets=self.data.target is not None),
             parents.LABELS: parents.label_use(config),
