@@ -7,7 +7,7 @@ seconds) must be those of the uninterrupted run, bit for bit. Of two processes o
 
 A moment is the n-th call that code of poseshift makes, of any function or of one of ``engine/checkpoint.py``. ::
 
-    python -m benchmarks.kill_study --out runs/kill-study
+    python benchmarks/kill_study.py --out runs/kill-study --table benchmarks/results/kill-study.md
 """
 
 from __future__ import annotations
@@ -37,15 +37,13 @@ from poseshift.engine.train import train
 from poseshift.errors import PoseshiftError
 from poseshift.methods import METHODS
 
-HERE = Path(__file__).parent
-STEPS = 12
 COMMON: dict[str, Any] = {
     "source": {"data": "figures:source,side=48,count=16", "boxes": "whole"},
     "target": {"data": "figures:middle,side=48,count=12", "boxes": "whole"},
     "model": {"backbone": "small", "head": "pyramid", "width": 16, "stride": 4},
     "input_size": 32,
     "batch_size": 4,
-    "steps": STEPS,
+    "steps": 8,
     "save_every": 2,
     "log_every": 1,
     "norms_every": 3,
@@ -84,12 +82,22 @@ class Outcome:
     seconds: float
 
 
-def settings(method: str, folder: Path, *, workers: int = 0) -> RunConfig:
+def settings(method: str, folder: Path, *, workers: int = 0, whole: bool = True) -> RunConfig:
+    """A small run; what others start from need not be a whole one."""
     fields = METHODS[method].Config.model_fields
     own = {key: value for key, value in SMALL.items() if key in fields and not (key == "net" and method == "style")}
-    parents = {} if method in PARENTS.values() else {role: str(folder / role) for role in PARENTS}
-    parsed: RunConfig = config.parse({**COMMON, **parents, "workers": workers, "method": {"name": method, **own}})
+    parents = {role: str(folder / role) for role in starts(method)}
+    chosen = {**parents, "workers": workers, "method": {"name": method, **own}}
+    parsed: RunConfig = config.parse({**COMMON, **chosen, **({} if parents or whole else {"steps": 2})})
     return parsed
+
+
+def starts(method: str) -> tuple[str, ...]:
+    """The roles of the runs that a method starts from."""
+    if method in PARENTS.values():
+        return ()
+    own = METHODS[method].Config()
+    return ("init", *(["style"] if own.needs_style else []), *(["prior"] if own.needs_prior else []))
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -109,7 +117,7 @@ def forked(work: Callable[[], None], log: Path) -> int:
     except PoseshiftError as error:
         code = error.exit_code
         print(error, file=sys.stderr)
-    except BaseException as error:
+    except Exception as error:  # noqa: BLE001 - the parent reads the code
         code = 99
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
     sys.setprofile(None)
@@ -130,7 +138,8 @@ def session(case: Case, folder: Path, out: Path, watch: Watch | None = None, vic
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, GLOO_SOCKET_IFNAME="lo")
         if watch is not None and rank == victim:
             sys.setprofile(watch)
-        train(settings(case.method, folder, workers=case.workers), out, quiet=True)
+        whole = out.name not in PARENTS
+        train(settings(case.method, folder, workers=case.workers, whole=whole), out, quiet=True)
         if watch is not None and rank == victim:
             sys.setprofile(None)
             (out / ".calls").write_text(json.dumps([watch.calls, watch.saving]))
@@ -197,9 +206,10 @@ def study(case: Case, folder: Path, moments: int, seed: int) -> Outcome:
         number, done = number + 1, False
         while not done:
             within = killed % 2 == 1
-            ahead = max(2, 2 * counts[within] // moments if moments > 3 else counts[within])
+            ahead = max(2, 2 * counts[within] // max(moments, 4))
+            victim = 0 if within else int(draws.integers(case.processes))  # the first process saves
             watch = Watch(int(draws.integers(1, ahead)), within=within) if killed < moments else None
-            codes = session(case, folder, out, watch, int(draws.integers(case.processes)))
+            codes = session(case, folder, out, watch, victim)
             if -signal.SIGKILL in codes:
                 killed, saving = killed + 1, saving + within
             elif set(codes) != {0}:
@@ -222,9 +232,11 @@ def uninterrupted(case: Case, folder: Path) -> Run:
     return open_run(out)
 
 
-def parents(folder: Path) -> None:
-    """The runs that adaptations start from."""
+def parents(folder: Path, methods: Sequence[str]) -> None:
+    """The runs that ``methods`` start from."""
     for role, method in PARENTS.items():
+        if not any(role in starts(one) for one in methods):
+            continue
         case = Case(method=method, processes=1, workers=0)
         if not (folder / role / "manifest.json").is_file() and set(session(case, folder, folder / role)) != {0}:
             raise SystemExit(f"{folder / role}: not trained; see {folder / 'log.txt'}")
@@ -265,7 +277,7 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
-    parents(given.out)
+    parents(given.out, given.methods)
     outcomes = []
     for case in cases(given.methods, given.processes, given.workers):
         moments = given.moments_with_workers if case.workers else given.moments

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -248,11 +250,30 @@ def test_two_agents_save_and_requeue_when_slurm_says_so(folder: Path, tmp_path: 
 
 
 def free_port() -> str:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
+
+
+def test_the_script_for_slurm_tells_each_task_who_it_is(tmp_path: Path) -> None:
+    """The script of docs/scaling.md under a stand-in for ``srun`` that starts two tasks, one a node."""
+    text = (tiny.ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```text\n(#!/bin/bash\n.*?)```", text, re.DOTALL)
+    tools = {
+        "scontrol": "echo first; echo second",
+        "srun": 'for task in 0 1; do SLURM_PROCID=$task SLURM_LOCALID=0 "$@"; done',
+        "poseshift": 'echo "$RANK $LOCAL_RANK $WORLD_SIZE $LOCAL_WORLD_SIZE $MASTER_ADDR $MASTER_PORT: $@"',
+    }
+    for name, body in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": "71", "SLURM_JOB_NODELIST": "both", "SLURM_NTASKS": "2", "SLURM_NNODES": "2"}
+    around = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", **job}
+    done = subprocess.run(["bash", "-c", script], env=around, capture_output=True, text=True, check=True)
+    train = "train source.yaml --out runs/source"
+    assert done.stdout.splitlines() == [f"{rank} 0 2 1 first 20071: {train}" for rank in range(2)]
+    assert "--signal=USR1@" in script
+    assert "--requeue" in script
 
 
 def test_alone_nothing_is_exchanged() -> None:
