@@ -54,6 +54,9 @@ SMALL = {"ema_decay": 0.5, "refresh_every": 4, "occlusion_threshold": 0.0, "net"
 """Options of any method that has them, so that all of it works within a few steps."""
 
 PARENTS = {"init": "source_only", "style": "style", "prior": "pose_prior"}
+GRACE = 2.0
+"""Seconds that a process has to end by itself when another was killed."""
+
 SAVING = str(Path(checkpoint.__file__))
 PACKAGE = str(Path(poseshift.__file__).parent)
 
@@ -145,7 +148,23 @@ def session(case: Case, folder: Path, out: Path, watch: Watch | None = None, vic
             (out / ".calls").write_text(json.dumps([watch.calls, watch.saving]))
 
     pids = [forked(lambda rank=rank: work(rank), folder / "log.txt") for rank in range(case.processes)]  # type: ignore[misc]
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    return ended(pids)
+
+
+def ended(pids: Sequence[int]) -> list[int]:
+    """Exit codes of processes; when one was killed the others are killed too, a little later, as ``torchrun`` does."""
+    codes: dict[int, int] = {}
+    limit = float("inf")
+    while len(codes) < len(pids):
+        for pid in set(pids) - set(codes):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                codes[pid] = os.waitstatus_to_exitcode(status)
+                limit = min(limit, time.monotonic() + GRACE) if codes[pid] else limit
+            elif time.monotonic() > limit:
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+    return [codes[pid] for pid in pids]
 
 
 class Watch:
