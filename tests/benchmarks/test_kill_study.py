@@ -15,6 +15,8 @@ from tests import tiny
 
 from poseshift.engine.run import Run, open_run
 
+pytestmark = pytest.mark.timeout(900)  # of a machine that does something else too
+
 METHODS = ("regda", "maps")
 FILE = tiny.ROOT / "benchmarks" / "kill_study.py"
 
@@ -39,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = ("--moments", "3", "--workers", "0", "--out", str(made), "--table", str(made / "table.md"))
     done = subprocess.run(
         [sys.executable, str(FILE), "--methods", *METHODS, *small],
-        cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True, check=False, timeout=280,
+        cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True, check=False, timeout=880,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr + (made / "log.txt").read_text()
     return made
