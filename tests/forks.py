@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -114,11 +115,35 @@ class Forks:
         named = {name: str(file) for name, file in files.items()}
         return Command(self._ask, self._ask({"words": list(words), "cwd": str(cwd), "before": before, **named}), files)
 
+    def start_ranks(self, count: int, *words: str, cwd: Path, before: str = "") -> list[Command]:
+        """``count`` processes of one ``poseshift WORDS``; one alone where ``count`` is 1."""
+        codes = ranks(count) if count > 1 else [""]
+        return [self.start(*words, cwd=cwd, before=code + before) for code in codes]
+
+    def run_ranks(self, count: int, *words: str, cwd: Path, before: str = "") -> list[tuple[int, str, str]]:
+        """Exit code, standard output and standard error of each of ``count`` processes."""
+        commands = self.start_ranks(count, *words, cwd=cwd, before=before)
+        return [(command.wait(), command.stdout, command.stderr) for command in commands]
+
     def run(self, *words: str, cwd: Path, before: str = "") -> tuple[int, str, str]:
         """Exit code, standard output and standard error."""
         command = self.start(*words, cwd=cwd, before=before)
         code = command.wait()
         return code, command.stdout, command.stderr
+
+
+def ranks(count: int) -> list[str]:
+    """Python code for each of ``count`` processes that makes it one of them, as ``torchrun`` does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    return [
+        "import os\n"
+        f"os.environ.update({ {name: str(value) for name, value in {**shared, 'RANK': n, 'LOCAL_RANK': n}.items()} })\n"
+        'os.environ["GLOO_SOCKET_IFNAME"] = "lo"\n'
+        for n in range(count)
+    ]
 
 
 def until(happened: Callable[[], bool], *, seconds: float = 60) -> None:

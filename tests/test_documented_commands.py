@@ -145,6 +145,9 @@ EXECUTED: dict[str, Miniature] = {
     "poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source": Miniature(
         add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/source/manifest.json",)
     ),
+    "poseshift train source.yaml --on-nonfinite skip --out runs/patient": Miniature(
+        add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/patient/manifest.json",)
+    ),
     "poseshift train prior.yaml --out runs/prior": Miniature(
         add=("--set", "steps=2", "--set", "batch_size=4"), creates=("runs/prior/manifest.json",)
     ),
@@ -287,6 +290,20 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "make format": ("Makefile", "format: $(STAMP)"),
 }
 
+# Commands that start several processes -> what the test that starts them so says.
+LAUNCHED = {
+    "torchrun --standalone --nproc-per-node 2 -m poseshift train source.yaml --out runs/source":
+        '"--standalone", "--nproc-per-node", "2", "-m", "poseshift", "train"',
+    "torchrun --standalone --nproc-per-node 2 -m poseshift evaluate runs/source --data coco:labelled.json":
+        'words = ("evaluate", "whole", "--data"',
+    **{
+        f"torchrun --nnodes 2 --node-rank {node} --nproc-per-node 4 --master-addr first --master-port 29500"
+        " -m poseshift train source.yaml --out runs/source":
+            '"--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port"'
+        for node in range(2)
+    },
+}  # fmt: skip
+
 # How a user gets the code: needs a network or a repository, and starts no code of ours.
 NO_CODE_OF_OURS = re.compile(r"^(git clone|cd) \S+$")
 
@@ -374,14 +391,19 @@ def test_each_documented_command_is_executed() -> None:
     unknown = [
         f"{command.place}: {command.text}"
         for command in documented()
-        if command.text not in EXECUTED and command.text not in ELSEWHERE and not NO_CODE_OF_OURS.match(command.text)
+        if command.text not in {*EXECUTED, *ELSEWHERE, *LAUNCHED} and not NO_CODE_OF_OURS.match(command.text)
     ]
     assert not unknown, "give each a miniature in EXECUTED, or what runs it in ELSEWHERE"
 
 
 def test_the_tables_hold_nothing_that_is_not_documented() -> None:
     shown = {command.text for command in documented()}
-    assert not set(EXECUTED) - shown
+    assert not {*EXECUTED, *LAUNCHED} - shown
+
+
+@pytest.mark.parametrize("command", LAUNCHED)
+def test_what_starts_several_processes_is_started_so(command: str) -> None:
+    assert LAUNCHED[command] in (ROOT / "tests/engine/test_processes.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", sorted(ELSEWHERE))

@@ -112,6 +112,10 @@ class RunConfig(_Strict):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     workers: int = Field(0, ge=0, description="Loader processes for each stream.")
     cache_mib: int = Field(2048, ge=0, description="Memory for decoded crops; above it, files are decoded each time.")
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        "stop", description="Where a loss or gradient is not finite: stop before the step, or leave it out."
+    )
+    nonfinite_limit: int = Field(10, ge=1, description="Steps of the run that may be left out so.")
     log_every: int = Field(20, ge=1)
     save_every: int = Field(500, ge=1)
     keep: int = Field(2, ge=1, description="Newest checkpoints that are kept, beside those that a pointer names.")

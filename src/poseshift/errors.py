@@ -10,7 +10,8 @@
     │   └── CheckpointError                      a run folder or checkpoint that cannot be used
     ├── TrainingError              exit code 1   training cannot go on (a non-finite loss)
     ├── ExportError                exit code 1   a net that cannot be exported, or not exactly
-    └── Interrupted                exit code 130 after SIGINT, 143 after SIGTERM; the run was saved
+    ├── Interrupted                exit code 130 after SIGINT, 143 after SIGTERM, 138 after SIGUSR1; the run was saved
+    └── EndedElsewhere             exit code of another process of the run, which says why
 
 Each message is one line that says what was found, what was expected, where, and what to do next.
 """
@@ -22,6 +23,8 @@ class PoseshiftError(Exception):
     """Base of every error that poseshift raises on purpose."""
 
     exit_code = 1
+    said = False
+    """Whether another process says it."""
 
 
 class UsageError(PoseshiftError):
@@ -61,8 +64,18 @@ class Interrupted(PoseshiftError):
 
     def __init__(self, signal: int, message: str) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal
+        self.signal, self.exit_code = signal, 128 + signal
 
     def __reduce__(self) -> tuple[type[Interrupted], tuple[int, str]]:
         """So that one process can hand it to another."""
-        return type(self), (self.exit_code - 128, str(self))
+        return type(self), (self.signal, str(self))
+
+
+class EndedElsewhere(PoseshiftError):
+    """Another process of this run could not go on, and says why; this one ends with it."""
+
+    said = True
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -220,10 +220,12 @@ def test_how_keypoints_were_matched_is_shown_beside_the_data(folder: Path, tmp_p
 def test_names_are_escaped(folder: Path, tmp_path: Path) -> None:
     run = copied(folder / "adapted", tmp_path / '<b>"$x_1$', evaluated=True)
     run.note(command="poseshift <script>alert(1)</script>", notes={"target": "<i>note</i>"})
+    run.note(skipped_steps=3)
     (run.path / "quarantine.txt").write_text("<u>.jpg\tdoes not decode\n", encoding="utf-8")
     found = Page(report([run], tmp_path / "r.html"))
     assert not {"b>", "script", "i", "u"} & {tag for tag, _ in found.tags}
     assert not re.search(r"<b>&quot;|<b>\"", found.text)
+    assert "3 steps whose loss or gradient was not finite" in found.prose
     for said in ('<b>"$x_1$', "<script>alert(1)</script>", "<i>note</i>", "<u>.jpg"):
         assert said in found.prose
 

@@ -7,6 +7,7 @@ import torch
 from tests import tiny
 from torch import Tensor
 
+from poseshift.data.loaders import Share
 from poseshift.engine import estimate
 from poseshift.engine.train import Session, train
 
@@ -60,7 +61,7 @@ def test_it_is_what_a_step_of_the_whole_batch_keeps(
 def test_looking_moves_nothing(change: dict[str, str], tmp_path: Path) -> None:
     one = session("multilevel", dict(change), tmp_path / "run")
     before = {key: value.clone() for key, value in one.method.state_dict().items()}
-    samples = [next(one._batches(size, workers=0)(0)) for size in estimate.SAMPLES]
+    samples = [next(one._batches(Share.of(size), workers=0)(0)) for size in estimate.SAMPLES]
     state = torch.get_rng_state()
     estimate.memory(one.method, (samples[0], samples[1]), one.data, one.config, autocast=one.fabric.autocast)
     assert tiny.same_tensors(before, one.method.state_dict())

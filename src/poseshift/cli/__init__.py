@@ -35,7 +35,8 @@ def main() -> None:
     try:
         app()
     except PoseshiftError as error:
-        print(f"poseshift: {error}", file=sys.stderr)
+        if not error.said:
+            print(f"poseshift: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         print(f"poseshift: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)

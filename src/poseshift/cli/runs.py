@@ -55,19 +55,30 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name of the configuration>.")] = None,
     set_: Set = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; default as configured.")] = None,
+    on_nonfinite: Annotated[
+        str | None,
+        typer.Option(metavar="[stop|skip]", help="What to do where a loss or gradient is not finite; default stop."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train one run of any method; the same command goes on with an unfinished run.
 
     Example: poseshift train source.yaml --set optimiser.rate=0.0005 --out runs/source
+
+    On two GPUs: torchrun --nproc-per-node 2 -m poseshift train source.yaml --out runs/source
     """
     from poseshift.config import load, parse
+    from poseshift.engine import processes
     from poseshift.engine.train import train as run_train
 
-    overrides = [*(set_ or ()), *([f"device={device}"] if device else [])]
-    settings = parse(load(config, overrides), origin=str(config))
-    run = run_train(settings, out or Path("runs") / config.stem, command=_command(), quiet=quiet)
-    print(f"finished: {run.path}")
+    named = {"device": device, "on_nonfinite": on_nonfinite}
+    overrides = [*(set_ or ()), *(f"{key}={value}" for key, value in named.items() if value)]
+    processes.meet()
+    with processes.together():
+        settings = parse(load(config, overrides), origin=str(config))
+        run = run_train(settings, out or Path("runs") / config.stem, command=_command(), quiet=quiet)
+    if processes.main():
+        print(f"finished: {run.path}")
 
 
 def evaluate(
@@ -90,13 +101,15 @@ def evaluate(
     Example: poseshift evaluate runs/mine/adapt --data lsp:data/lsp --split test
     """
     from poseshift.apps.tables import evaluation_table
+    from poseshift.engine import processes
     from poseshift.engine.evaluate import crop_by, protocol_of
     from poseshift.engine.evaluate import evaluate as run_evaluate
     from poseshift.engine.progress import bar
     from poseshift.engine.run import open_run
 
-    opened = open_run(run)
-    with bar("evaluate") as advance:
+    processes.meet()
+    with processes.together(), bar("evaluate") as advance:
+        opened = open_run(run)
         result = run_evaluate(
             opened,
             data,
@@ -108,7 +121,8 @@ def evaluate(
             device=device,
             advance=advance,
         )
-    print(json.dumps(result, indent=1) if as_json else evaluation_table(result))
+    if processes.main():
+        print(json.dumps(result, indent=1) if as_json else evaluation_table(result))
 
 
 def predict(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from poseshift.errors import UsageError
 
@@ -34,3 +38,15 @@ def choose(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device 'mps' was asked for, but torch sees none; use --device cpu")
     return device
+
+
+def fabric(device: torch.device, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
+    """Lightning's Fabric for one device and a precision; how many processes there are is not its to find out."""
+    made = Fabric(
+        accelerator=device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision=precision,
+        plugins=[LightningEnvironment()],
+    )
+    made.launch()
+    return made

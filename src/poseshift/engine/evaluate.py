@@ -16,7 +16,7 @@ from poseshift import metrics
 from poseshift.data import sources
 from poseshift.data.boxes import BoxMode
 from poseshift.data.crops import CropConfig, Crops, as_cut
-from poseshift.engine import checkpoint, devices, inference, trust
+from poseshift.engine import checkpoint, inference, processes, trust
 from poseshift.engine.calibration import Calibration
 from poseshift.engine.inference import Inferred
 from poseshift.engine.run import Pointer, Run, open_run
@@ -42,6 +42,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a run's pose net on labelled data and keeps the result in the run folder.
 
+    Under ``torchrun`` the processes share the images out; the result is that of one.
+
     Args:
         run: A run, or its path.
         data: ``FORMAT:PATH``.
@@ -61,12 +63,32 @@ def evaluate(
     Raises:
         UsageError, DataError: The run, the data or the options do not fit.
     """
-    run = run if isinstance(run, Run) else open_run(run)
+    processes.meet()
+    with processes.together():
+        opened = run if isinstance(run, Run) else open_run(run)
+        return _evaluated(
+            opened, data, split=split, protocol=protocol, which=which, crop=crop, flip_test=flip_test, device=device,
+            advance=advance,
+        )  # fmt: skip
+
+
+def _evaluated(
+    run: Run,
+    data: str,
+    *,
+    split: str | None,
+    protocol: Protocol,
+    which: Pointer | int,
+    crop: CropConfig | None,
+    flip_test: bool,
+    device: str,
+    advance: Callable[[int], None],
+) -> dict[str, Any]:
     annotations = labelled(run, data, split)
     crops = Crops(annotations, crop or default_crop(run, annotations), size=run.config.input_size)
     net = run.predictor(which)
     flip = annotations.skeleton.flip_index if flip_test else None
-    found = inference.infer(net, crops, device=devices.choose(device), flip_index=flip, advance=advance)
+    found = inference.infer(net, crops, device=processes.device(device), flip_index=flip, advance=advance)
     refuse_failures(found, annotations)
     calibrated = trust.calibration_of(run, which)
     result = {
@@ -83,7 +105,8 @@ def evaluate(
         **score(crops, found, stride=net.stride, protocol=protocol),
         "calibration": trustworthiness(crops, found, calibrated),
     }
-    _write(run, result, found, calibrated)
+    if processes.main():
+        _write(run, result, found, calibrated)
     return result
 
 

@@ -1,6 +1,6 @@
 """``metrics.jsonl``: raw value and weight of every term, one JSON object a line; and ``log.txt``.
 
-Values are means over the steps since the line before; they stay on the device until a line is due.
+Values are means over the steps since the line before, and over processes; they stay on the device until a line is due.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poseshift.engine import checkpoint
+from poseshift.engine import checkpoint, processes
 from poseshift.methods.base import Update
+from poseshift.ops import collective
 
 
 @contextmanager
@@ -49,6 +50,7 @@ class Journal:
         self._norms: dict[str, Tensor] = {}
         self._rates: dict[str, float] = {}
         self._steps, self._seconds = 0, 0.0
+        self.begin_step()
 
     def cut(self, step: int) -> None:
         """Removes lines beyond ``step``, so that a resumed run writes what the uninterrupted one would have."""
@@ -67,6 +69,14 @@ class Journal:
             self._add(f"monitor/{name}", value)
         self._add(f"gradient/{number}" if number else "gradient", norm)
         self._norms.update(norms)
+
+    def begin_step(self) -> None:
+        """Keeps what :meth:`abandon_step` goes back to."""
+        self._kept = dict(self._sums), dict(self._weights), dict(self._norms)
+
+    def abandon_step(self) -> None:
+        """Takes back what was recorded since the step began."""
+        self._sums, self._weights, self._norms = self._kept
 
     def _add(self, name: str, value: Tensor) -> None:
         value = value.detach().float()
@@ -87,7 +97,8 @@ class Journal:
             return
         names = list(self._sums)
         sums = [self._sums[name].cpu() for name in names]
-        means = (torch.stack(sums) / self._steps).tolist() if sums else []  # a method may have nothing to train
+        # a method may have nothing to train
+        means = (collective.mean(torch.stack(sums)) / self._steps).tolist() if sums else []
         values = dict(zip(names, means, strict=True))
         line: dict[str, Any] = {
             "step": step,
@@ -104,5 +115,7 @@ class Journal:
         self._reset()
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Appends one object. Raises :class:`CheckpointError` where the disk refuses."""
+        """Appends one object, as the first process. Raises :class:`CheckpointError` where the disk refuses."""
+        if not processes.main():
+            return
         checkpoint.append_line(self.file, json.dumps(line, allow_nan=False))

@@ -94,11 +94,17 @@ class Optimisers:
 
 
 def term_norms(update: Update) -> dict[str, Tensor]:
-    """Gradient norm of each weighted term at the shared features; empty where the update names none."""
+    """Gradient norm of each weighted term at the shared features; empty where the update names none.
+
+    The features of a global batch lie on all processes, and the loss is the mean of theirs.
+    """
     norms = {}
     for name, term in update.terms.items() if update.probe else ():
         found = torch.autograd.grad(term.value * term.weight, update.probe, retain_graph=True, allow_unused=True)
         norms[name] = torch.nn.utils.get_total_norm([g for g in found if g is not None])  # type: ignore[redundant-expr]
+    if norms and collective.processes() > 1:
+        squares = collective.mean(torch.stack(list(norms.values())).square()) / collective.processes()
+        norms = dict(zip(norms, squares.sqrt(), strict=True))
     return norms
 
 
@@ -129,7 +135,7 @@ def refuse_non_finite(norm: Tensor, update: Update, step: int, images: Callable[
         step: For the message.
         images: Names some of the step's images, for the message.
     """
-    if bool(torch.isfinite(norm + update.total.detach())):
+    if bool(torch.isfinite(norm + collective.mean(update.total.detach()))):
         return
     values = {name: float(term.value.detach()) for name, term in update.terms.items()}
     bad = [name for name, value in values.items() if not math.isfinite(value)] or ["the gradient"]

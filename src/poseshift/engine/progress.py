@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from poseshift.engine import processes
+
 INTERVAL = 20.0
 
 
@@ -58,6 +60,6 @@ def bar(label: str) -> Iterator[Callable[[int], None]]:
     """A bar over instances whose number is not known beforehand; yields what to call with the number done."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Bar(*columns, console=console, disable=not (console.is_terminal and processes.main())) as bars:
         task = bars.add_task(label, total=None)
         yield lambda count: bars.advance(task, count)

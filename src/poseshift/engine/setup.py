@@ -16,6 +16,7 @@ from poseshift.config import DataConfig, RunConfig
 from poseshift.data import frames, sources, splits
 from poseshift.data.boxes import BoxMode
 from poseshift.data.crops import Crops, as_cut, resolve
+from poseshift.data.loaders import Batches, Share, Views
 from poseshift.data.skeletons import KeypointMap, Partner, apply
 from poseshift.engine import parents
 from poseshift.engine.run import Run, open_run
@@ -248,6 +249,24 @@ def _held_out(
 def _evaluated(annotations: Annotations, data: DataConfig, config: RunConfig, cut: BoxMode | None) -> Crops:
     crop = as_cut(annotations, data, cut)
     return Crops(annotations, crop, size=config.input_size, cache_bytes=config.cache_mib * 2**20)
+
+
+def batches_of(
+    config: RunConfig,
+    data: Data,
+    share: Share,
+    *,
+    device: torch.device,
+    workers: int,
+    on_failed: Callable[[str, list[int]], None],
+) -> Batches:
+    """The batches of a run, or of the share of one of its processes; see :class:`Batches`."""
+    roles = ("source", "student", "teacher", "teachers")
+    views = Views(**{name: getattr(config.augment, name) for name in roles})
+    return Batches(
+        source=data.source, target=data.target, views=views, share=share, seed=config.seed, device=device,
+        workers=workers, on_failed=on_failed,
+    )  # fmt: skip
 
 
 def with_same_data(run: Run, data: Data) -> Run:

@@ -6,28 +6,42 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from poseshift.batches import Batch
 from poseshift.config import RunConfig, parse
-from poseshift.data.loaders import Batches, Share, Views
+from poseshift.data.loaders import Batches, Share
 from poseshift.draws import generator
-from poseshift.engine import checkpoint, devices, estimate, parents, poses, scoring, select, setup, trust
+from poseshift.engine import (
+    devices,
+    estimate,
+    parents,
+    poses,
+    processes,
+    resuming,
+    saving,
+    scoring,
+    select,
+    setup,
+    trust,
+)  # fmt: skip
 from poseshift.engine import run as runs
 from poseshift.engine.journal import Journal, logged_to
-from poseshift.engine.optimise import Optimisers, refuse_non_finite, term_norms
+from poseshift.engine.nonfinite import NonFinite
+from poseshift.engine.optimise import Optimisers, term_norms
 from poseshift.engine.progress import Progress
 from poseshift.engine.quarantine import Quarantined
 from poseshift.engine.run import Run
-from poseshift.engine.signals import Signals
-from poseshift.errors import CheckpointError, Interrupted, PoseshiftError, TrainingError, UsageError
+from poseshift.engine.signals import Signals, ignored, requeue
+from poseshift.errors import CheckpointError, Interrupted, PoseshiftError, TrainingError
 from poseshift.methods.base import Method, Update
+from poseshift.models import synced_norms
+from poseshift.ops import collective
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +69,14 @@ def train(
     Raises:
         ConfigError, UsageError, DataError: Something does not fit; nothing was trained.
         TrainingError: A loss or gradient is not finite, or memory ran out; earlier checkpoints are intact.
-        Interrupted: After SIGINT or SIGTERM; the run was saved and can go on.
+        Interrupted: After SIGINT, SIGTERM or SIGUSR1; the run was saved and can go on.
     """
     settings: RunConfig = config if isinstance(config, RunConfig) else parse(config)
     path = Path(out)
-    existing = runs.open_run(path) if (path / "manifest.json").is_file() else None
-    if existing is not None and (different := runs.differences(existing, settings)):
-        raise UsageError(
-            f"{path}: holds a run of another configuration ({', '.join(different[:3])}); choose another --out, "
-            "or remove the folder"
-        )
+    processes.meet()
+    with processes.together():
+        existing = resuming.begun(path, settings)
+        processes.barrier()  # all have looked before the first makes anything
     if existing is not None and existing.finished:
         log.info("%s is finished already", path)
         return existing
@@ -72,7 +84,7 @@ def train(
 
 
 class Session:
-    """One process's work on one run."""
+    """One process's work on one run. Of several the first alone writes; see :mod:`poseshift.engine.processes`."""
 
     def __init__(
         self,
@@ -84,21 +96,18 @@ class Session:
         quiet: bool,
         store: setup.CropStore | None = None,
     ) -> None:
-        self.config = config
-        device = devices.choose(config.device)
-        self.fabric = Fabric(
-            accelerator=device.type,
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            precision=config.precision,
-        )
-        self.fabric.launch()
-        self.data = setup.data_of(config, store, begun=existing)
-        self.quiet = quiet
+        self.config, self.quiet = config, quiet or not processes.main()
         try:
-            self.run = setup.with_same_data(existing, self.data) if existing else self._create(path, command)
-            self._prepare()
+            with processes.together():
+                self.fabric = devices.fabric(processes.device(config.device), config.precision)
+                self.data = setup.data_of(config, store, begun=existing)
+                self.run = existing or processes.main_first(lambda: self._create(path, command))
+                if existing is not None or not processes.main():  # the others' data is that of the first
+                    setup.with_same_data(self.run, self.data)
+                self._prepare()
         except PoseshiftError:
-            if existing is None and path.is_dir() and not {p.name for p in path.iterdir()} - runs.OWN:
+            made = existing is None and processes.main() and path.is_dir()
+            if made and not {p.name for p in path.iterdir()} - runs.OWN:
                 shutil.rmtree(path)
             raise
 
@@ -106,23 +115,34 @@ class Session:
         config = self.config
         self.method: Method = setup.method_of(config, self.run, self.data)
         self.fabric.to_device(self.method)
-        known = poses.of_run(self.run.path, self.data.source if self.method.predictor is not None else None)
+        if processes.size() > 1:
+            synced_norms.synchronise(self.method)
+        source = self.data.source if self.method.predictor is not None else None
+        known = processes.main_first(lambda: poses.of_run(self.run.path, source))
         self.known = None if known is None else torch.from_numpy(known).to(self.fabric.device)
         self.optimisers = Optimisers(self.method, config.optimiser, clip=config.gradient_clip)
         streams = {"source": self.data.source, "target": self.data.target}
         self.quarantined = Quarantined(
             self.run.path, {name: crops for name, crops in streams.items() if crops is not None}
         )
-        self.batches = self._batches(config.batch_size, workers=config.workers)
+        share = Share.of(config.batch_size, rank=processes.rank(), processes=processes.size())
+        self.batches = self._batches(share, workers=config.workers)
         self.journal = Journal(self.run.path, every=config.log_every)
         self.trust = trust.Examiner(self.data, config, self.run, self.journal.write)
         self.progress = Progress(config.steps, label=self.run.path.name, quiet=self.quiet)
-        self.start = self._resume()
+        self.found = processes.main_first(
+            lambda: resuming.take_up(self.run, self.method, self.optimisers, self.journal, config)
+        )
+        self.start = 0 if self.found is None else self.found.step
+        self.nonfinite = NonFinite(config, self.method, self.run, self.journal)
 
     def _create(self, path: Path, command: str) -> Run:
+        if not processes.main():
+            return runs.open_run(path)
         config = self.config
         extra = {
             "device": str(self.fabric.device),
+            "processes": processes.size(),
             **self.data.entries,
             "selection": select.rule(config, targets=self.data.target is not None),
             parents.LABELS: parents.label_use(config),
@@ -136,56 +156,16 @@ class Session:
             parents=lambda folder: parents.copy_parents(config, folder, self.data.skeleton),
         )
 
-    def _batches(self, total: int, *, workers: int) -> Batches:
-        config = self.config
-        if total % self.fabric.world_size:
-            raise UsageError(f"batch_size {total} does not divide by {self.fabric.world_size} processes; change it")
-        return Batches(
-            source=self.data.source,
-            target=self.data.target,
-            views=Views(
-                **{name: getattr(config.augment, name) for name in ("source", "student", "teacher", "teachers")}
-            ),
-            share=Share.of(total, rank=self.fabric.global_rank, processes=self.fabric.world_size),
-            seed=config.seed,
-            device=self.fabric.device,
-            workers=workers,
-            on_failed=self.quarantined.add,
-        )
-
-    def _resume(self) -> int:
-        """Takes up the newest intact checkpoint, and tidies what a killed process left; returns its step."""
-        run = self.run
-        checkpoint.clear_drafts(run.checkpoints_path)
-        found = run.newest_intact()
-        step = 0 if found is None else found.step
-        run.set_aside_beyond(step)
-        self.journal.cut(-1 if found is None else step)
-        if found is not None:
-            try:
-                self.method.load_state_dict(found.tensors("method"))
-                self.optimisers.load_state_dict(found.state()["optimisers"])
-            except (RuntimeError, KeyError, ValueError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise CheckpointError(
-                    f"{found.path}: does not fit this version's {self.config.method.name!r} ({reason}); "
-                    "go on with the version in the run's manifest, or train into another folder"
-                ) from error
-            run.point("last", found)
-            run.point("best", select.best(run, self.config).checkpoint)
-        return step
+    def _batches(self, share: Share, *, workers: int) -> Batches:
+        place, failed = self.fabric.device, self.quarantined.add
+        return setup.batches_of(self.config, self.data, share, device=place, workers=workers, on_failed=failed)
 
     def run_to_end(self) -> Run:
         """All steps that are left."""
-        self.run.note(outcome="running", sessions=self.run.manifest.get("sessions", 0) + 1)
+        self._note(outcome="running", sessions=self.run.manifest.get("sessions", 0) + 1)
         try:
-            with logged_to(self.run.path / "log.txt"):
-                name, device = self.config.method.name, self.fabric.device
-                log.info("%s: %s, steps %d to %d on %s", self.run.path, name, self.start, self.config.steps, device)
-                if self.data.matched is not None and self.method.predictor is not None:
-                    log.info("%s", self.data.matched.table())
-                self._loop()
-                found = select.verdict(self.run, self.config)
+            with processes.together():
+                self._logged()
         except PoseshiftError as error:
             self._note_failure(error)
             raise
@@ -198,14 +178,33 @@ class Session:
             )
             self._note_failure(told)
             raise told from error
-        found |= trust.noted(self.run)
-        self.run.note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"), **found)
+        processes.barrier()
         return self.run
+
+    def _logged(self) -> None:
+        with logged_to(self.run.path / "log.txt") if processes.main() else nullcontext():
+            name, device = self.config.method.name, self.fabric.device
+            log.info("%s: %s, steps %d to %d on %s", self.run.path, name, self.start, self.config.steps, device)
+            if self.data.matched is not None and self.method.predictor is not None:
+                log.info("%s", self.data.matched.table())
+            self._loop()
+            if processes.main():
+                found = select.verdict(self.run, self.config) | trust.noted(self.run)
+                self._note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"), **found)
+
+    def _note(self, **changes: Any) -> None:
+        if processes.main():
+            self.run.note(**changes)
 
     def _note_failure(self, error: PoseshiftError) -> None:
         outcome = str(error) if isinstance(error, Interrupted) else f"failed: {error}"
-        with suppress(CheckpointError):  # a full disk: the error itself says so already
-            self.run.note(outcome=outcome)
+        with ignored(), suppress(CheckpointError):  # a full disk: the error itself says so already
+            self._note(outcome=outcome)
+        if isinstance(error, Interrupted):
+            processes.barrier()  # who ends first is taken for the one that failed, and the others are killed
+            error.said = not processes.main()
+            if processes.main():
+                requeue(error.signal)
 
     def _loop(self) -> None:
         config, method = self.config, self.method
@@ -214,7 +213,7 @@ class Session:
             log.info("%s", self.memory())
         if self.start == 0:
             self._save_start()
-            method.refresh(self.batches.plain_targets(batch_size=config.batch_size))
+            self._refresh()
         batches = self.batches(self.start)
         with Signals() as signals, self.progress as progress:
             for step in range(self.start, config.steps):
@@ -222,42 +221,56 @@ class Session:
                 done = step + 1
                 self.journal.flush_if_due(done)
                 progress.advance(done, self.journal.latest)
-                stop = signals.received
+                stop = self._agreed(signals)
                 if done % config.save_every == 0 or done == config.steps or stop:
                     self.save(done)
                 if stop and done < config.steps:
-                    raise Interrupted(
-                        stop, f"{self.run.path}: interrupted, saved at step {done}; run it again to go on"
-                    )
+                    text = f"{self.run.path}: interrupted, saved at step {done}; run it again to go on"
+                    raise Interrupted(stop, text)
+
+    def _agreed(self, signals: Signals) -> int:
+        """The signal that any process received, 0 for none; what one found broken all know now."""
+        stop, broken = processes.agree(signals.received or 0, len(self.quarantined.fresh))
+        if broken:
+            self.quarantined.exchange()
+        return stop
+
+    def _refresh(self) -> None:
+        """Every process makes the whole pass, so that all hold what one alone would."""
+        with collective.alone():
+            self.method.refresh(self.batches.plain_targets(batch_size=self.config.batch_size))
 
     def _save_start(self) -> None:
         """An adaptation keeps and scores what it starts from: what it makes may be worse."""
-        if self.config.init and self.data.target is not None and not self.run.checkpoints():
+        if self.config.init and self.data.target is not None and self.found is None:
             self.save(0)
 
     def memory(self) -> estimate.Memory:
         """How much memory a step will need."""
-        small, large = (
-            next(self._batches(size * self.fabric.world_size, workers=0)(self.start)) for size in estimate.SAMPLES
-        )
-        return estimate.memory(self.method, (small, large), self.data, self.config, autocast=self.fabric.autocast)
+        small, large = (next(self._batches(Share.of(size), workers=0)(self.start)) for size in estimate.SAMPLES)
+        with collective.alone():
+            return estimate.memory(self.method, (small, large), self.data, self.config, autocast=self.fabric.autocast)
 
     def step(self, step: int, batch: Batch) -> None:
         """One step: every update of the method, taken in turn."""
         began = time.perf_counter()
         method, progress = self.method, step / self.config.steps
-        torch.manual_seed(int(generator(self.config.seed, "torch", step).integers(2**63)))  # dropout, if a net has any
+        stream = f"torch/{processes.rank()}" if processes.rank() else "torch"
+        torch.manual_seed(int(generator(self.config.seed, stream, step).integers(2**63)))  # dropout, if a net has any
         if method.refresh_every and step and step % method.refresh_every == 0:
-            method.refresh(self.batches.plain_targets(batch_size=self.config.batch_size))
-        rates = self.optimisers.set_rates(progress)
+            self._refresh()
+        rates, every = self.optimisers.set_rates(progress), self.config.norms_every
+        self.nonfinite.begin_step()
         for number, update in enumerate(self._updates(batch, progress)):
-            norms = term_norms(update) if self._due(step) else {}
+            norms = term_norms(update) if every and step % every == 0 else {}
             norm, _ = self.optimisers.gradients(self.fabric, update)
-            refuse_non_finite(norm, update, step, lambda: self.data.images_of(batch))
+            if self.nonfinite.leaves_out(norm, update, step, lambda: self.data.images_of(batch)):
+                break
             self.optimisers.step(update.on)
             self.journal.record(update, number=number, norm=norm, norms=norms)
-        method.after_step(progress)
-        self.journal.end_step(rates, seconds=time.perf_counter() - began)
+        else:
+            method.after_step(progress)
+            self.journal.end_step(rates, seconds=time.perf_counter() - began)
 
     def _updates(self, batch: Batch, progress: float) -> Iterator[Update]:
         """The method's generator, advanced under autocast; the engine's own work is done outside of it."""
@@ -269,30 +282,15 @@ class Session:
                 return
             yield update
 
-    def _due(self, step: int) -> bool:
-        return bool(self.config.norms_every) and step % self.config.norms_every == 0
-
     def save(self, step: int) -> None:
         """Scores the checkpoint without target labels, writes it, moves the pointers, removes old ones."""
         self.journal.flush(step)
         method = self.method
         method.eval()
-        device = self.fabric.device
-        scores = scoring.scores(method, self.data, self.config, step=step, device=device, known=self.known)
+        scores = scoring.scores(method, self.data, self.config, step=step, device=self.fabric.device, known=self.known)
         self.journal.write({"step": step, "scores": scores})
-        if self.fabric.global_rank == 0:
-            self.trust.examine(method.predictor, method.student, step=step)
-            tensors = {"method": method.state_dict()}
-            if method.predictor is not None:
-                tensors["predictor"] = method.predictor.state_dict()
-            made = checkpoint.save(
-                self.run.checkpoints_path,
-                step,
-                tensors=tensors,
-                state={"optimisers": self.optimisers.state_dict()},
-                info={"scores": scores},
-            )
-            self.run.point("last", made)
-            self.run.point("best", select.best(self.run, self.config).checkpoint)
-            self.run.prune()
+        if processes.main():
+            with collective.alone():
+                self.trust.examine(method.predictor, method.student, step=step)
+            saving.save(self.run, method, self.optimisers, self.config, step=step, scores=scores)
         method.train()

@@ -58,7 +58,8 @@ class Style(Method):
 
     def updates(self, batch: Batch, progress: float) -> Iterator[Update]:
         source, target = batch.source.view.images, batch.target.student.images
-        half = len(source) // 2
+        draws = batch.draws
+        half = max(0, min(draws.count, draws.total // 2 - draws.start))  # of this process's share of the first half
         content = torch.cat((source[:half], target[half:]))
         styles = torch.cat((target[:half], source[half:]))
 

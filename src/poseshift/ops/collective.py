@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
 
 def processes() -> int:
-    """Number of training processes."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """Number of processes that compute together; 1 within :func:`alone`."""
+    together = dist.is_available() and dist.is_initialized() and not _ALONE.get()
+    return dist.get_world_size() if together else 1
+
+
+def rank() -> int:
+    """Which of them this one is, from 0; 0 within :func:`alone`."""
+    return dist.get_rank() if processes() > 1 else 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """In this context a process computes for itself, as the only one would: all do the same work, or one its own."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 class _Sum(torch.autograd.Function):

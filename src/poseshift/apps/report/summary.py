@@ -159,6 +159,8 @@ def facts(subject: Entry) -> dict[str, str]:
     found["Device"] = f"{manifest.get('device', config.device)}, torch {manifest.get('torch', 'unknown')}"
     found["Trained"] = _dates(manifest.get("start"), manifest.get("end"))
     found["Outcome"] = f"{manifest.get('outcome', 'unknown')}, {config.steps:,} steps of {config.batch_size}"
+    if skipped := manifest.get("skipped_steps"):
+        found["Left out"] = f"{skipped} steps whose loss or gradient was not finite"
     return found
 
 
