@@ -55,6 +55,6 @@ for command in (
     *(runs.adapt, runs.train, runs.evaluate, runs.predict, runs.calibrate, runs.report),
     *(studies.compare, studies.ablate, studies.sweep),
     *(data.check, data.doctor, data.convert, data.pack),
-    *(runs.demo, runs.info),
+    *(runs.demo, runs.info, runs.bench),
 ):
     app.command()(command)
