@@ -77,7 +77,7 @@ def memory(
         gradients=sum(trained.values()),
         optimiser=sum(size * _copies(configs[name]) for name, size in trained.items()),
         activations=small + round(each * (config.batch_size - SAMPLES[0])),
-        crops=sum(_bytes(cache) for cache in crops if cache is not None),
+        crops=sum(_bytes(cache) for cache in crops if isinstance(cache, Tensor)),
     )
 
 

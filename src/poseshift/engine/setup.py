@@ -15,7 +15,7 @@ from poseshift.batches import Batch
 from poseshift.config import DataConfig, RunConfig
 from poseshift.data import frames, sources, splits
 from poseshift.data.boxes import BoxMode
-from poseshift.data.crops import Crops, as_cut, resolve
+from poseshift.data.crops import Cache, Crops, as_cut, resolve
 from poseshift.data.skeletons import KeypointMap, Partner, apply
 from poseshift.engine import parents
 from poseshift.engine.run import Run, open_run
@@ -30,7 +30,7 @@ HELD_OUT_PART = 20
 FEWEST = 32
 """Of a source, at most a 20th is held out, and fewer than 32 instances are none: too few to say anything."""
 
-CropStore = dict[str, tuple[Tensor, Tensor]]
+CropStore = dict[str, tuple[Cache, Tensor]]
 """Decoded crops that the stages of one recipe share, by what they were cut from."""
 
 
@@ -217,7 +217,14 @@ def _crops(
 ) -> Crops | None:
     if annotations is None or data is None:
         return None
-    crops = Crops(annotations, data, size=config.input_size, margin=margin, cache_bytes=config.cache_mib * 2**20)
+    crops = Crops(
+        annotations,
+        data,
+        size=config.input_size,
+        margin=margin,
+        cache_bytes=config.cache_mib * 2**20,
+        disk_bytes=config.disk_cache_mib * 2**20,
+    )
     # with their number, since stages may hold out different parts
     crops.share(store, f"{data.model_dump_json(exclude={'mapping'})} {len(crops)} {config.input_size} {margin}")
     return crops

@@ -57,8 +57,10 @@ def rotation_shear_scale(
 
 def mirror(width: int, *, like: Float[Tensor, " ..."]) -> Float[Tensor, "3 3"]:
     """The ``3×3`` matrix that exchanges left and right of an image of ``width`` pixels."""
-    rows = [[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+    matrix = torch.eye(3, dtype=like.dtype, device=like.device)
+    matrix[0, 0].fill_(-1.0)
+    matrix[0, 2].fill_(width - 1.0)
+    return matrix
 
 
 def mirrored(matrix: Float[Tensor, "*B 3 3"]) -> Bool[Tensor, "*B"]:
@@ -159,7 +161,7 @@ def warp_each(
 ) -> Iterator[Float[Tensor, "_ C {size[0]} {size[1]}"]]:
     """As :func:`warp`, of ``uint8`` images too, in parts that are made when they are asked for.
 
-    On a CPU a part is one image, which its caches hold as they do not hold a batch; elsewhere the batch is the only part.
+    On a CPU a part is one image, which its caches hold as they do not hold a batch; elsewhere all are one part.
     """
     across, down = _coordinates(invert(matrix), (images.shape[-2], images.shape[-1]), size)
     each = 1 if images.device.type == "cpu" else len(images)

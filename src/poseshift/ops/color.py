@@ -1,8 +1,8 @@
 """Pixel values: normalisation and photometric change, one parameter set a sample, batched.
 
 Pictures are RGB in [0, 1]; nets read them normalised by ImageNet's mean and standard deviation. Brightness, contrast
-and saturation are linear in a pixel's colour: each is a 4×4 matrix of homogeneous colours (r, g, b, 1) for each picture,
-their product is the whole change, and only that product touches pixels.
+and saturation are linear in a pixel's colour: each is a 4×4 matrix of homogeneous colours (r, g, b, 1) for each
+picture, their product is the whole change, and only that product touches pixels.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def normalising(change: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B 4 4"]:
 def recolour(
     pictures: Float[Tensor, "B 3 H W"], change: Float[Tensor, "B 4 4"], *, out: Float[Tensor, "B 3 H W"] | None = None
 ) -> Float[Tensor, "B 3 H W"]:
-    """Every pixel's colour taken through ``change``, in one pass whatever the change is made of; into ``out``, if given."""
+    """Every pixel's colour taken through ``change``, in one pass whatever that is made of; into ``out``, if given."""
     into = torch.empty_like(pictures, memory_format=torch.contiguous_format) if out is None else out
     with torch.autocast(pictures.device.type, enabled=False):
         torch.baddbmm(change[:, :3, 3:], change[:, :3, :3], pictures.flatten(2), out=into.flatten(2))

@@ -25,8 +25,8 @@ def bench(names: Iterable[str] = (), *, quick: bool = False, say: Callable[[str]
         say: Called with a line before each measurement.
 
     Returns:
-        For each row ``value``, ``goal``, ``met``, ``unit`` and ``detail`` with what the value was made of, the number of
-        threads and the load of the machine when it began.
+        For each row ``value``, ``goal``, ``met``, ``unit`` and ``detail``: what the value was made of, the number of
+        threads, and the load of the machine when it began.
 
     Raises:
         UsageError: A row that does not exist.

@@ -106,7 +106,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def measure(quick: bool) -> dict[str, Measured]:
-    """The rows ``images_first`` (each call decodes) and ``images_cached``: images a second ÷ the per-sample pipeline's."""
+    """The rows ``images_first`` (each call decodes) and ``images_cached``: images a second ÷ the pipeline's."""
     count, side = (8, 64) if quick else (32, 256)
     with tempfile.TemporaryDirectory(prefix="poseshift-bench-") as name, _one_thread():
         folder = Path(name)

@@ -45,7 +45,7 @@ def trained(steps: int) -> str:
 
 
 def measure(quick: bool) -> dict[str, Measured]:
-    """The rows ``memory`` and ``memory_growth``, MiB: the most beyond what is needed, and last fifth less second fifth."""
+    """The rows ``memory``, the most beyond what is needed, and ``memory_growth``, last fifth less second; MiB."""
     steps = QUICK_STEPS if quick else STEPS
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(steps)], capture_output=True, text=True, check=True, timeout=3600
