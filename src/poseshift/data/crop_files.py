@@ -15,7 +15,6 @@ from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,7 +52,7 @@ class CropFile:
         return torch.frombuffer(found, dtype=torch.uint8).view(self.side, self.side, 3)
 
     def __setitem__(self, row: int, crop: Tensor) -> None:
-        left = memoryview(np.ascontiguousarray(crop.numpy())).cast("B")
+        left = memoryview(crop.contiguous().numpy().tobytes())
         place = row * self._row
         while left:
             written = os.pwrite(self._descriptor, left, place)
@@ -64,7 +63,7 @@ class CropFile:
             os.close(descriptor)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (reduction.DupFd(self._descriptor), self.rows, self.side)  # type: ignore[attr-defined]
+        return _reopened, (reduction.DupFd(self._descriptor), self.rows, self.side)
 
 
 def _reopened(duplicate: Any, rows: int, side: int) -> CropFile:

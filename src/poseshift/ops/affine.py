@@ -165,7 +165,8 @@ def warp_each(
     """
     across, down = _coordinates(invert(matrix), (images.shape[-2], images.shape[-1]), size)
     each = 1 if images.device.type == "cpu" else len(images)
-    parts = zip(images.split(each), across.unsqueeze(1).split(each), down.unsqueeze(2).split(each), strict=True)
+    whole = (images, across.unsqueeze(1), down.unsqueeze(2))
+    parts = zip(*(torch.split(one, each) for one in whole), strict=True)
     for part, x, y in parts:
         grid = torch.view_as_real(x + y)
         yield F.grid_sample(part.to(matrix.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
