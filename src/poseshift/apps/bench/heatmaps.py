@@ -89,7 +89,8 @@ class Work:
 
 
 def _affine(image: Tensor, angle: float, shift: list[float], scale: float, shear: list[float]) -> Tensor:
-    return tv.affine(image, angle, shift, scale, shear, interpolation=InterpolationMode.NEAREST)
+    moved: Tensor = tv.affine(image, angle, shift, scale, shear, interpolation=InterpolationMode.NEAREST)
+    return moved
 
 
 def _gaussian_at_peak(one: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from poseshift.apps.bench.timing import Measured, medians
+from poseshift.apps.bench.timing import Job, Measured, medians
 from poseshift.batches import Batch
 from poseshift.data import formats
 from poseshift.data.augment import AugmentConfig
@@ -117,7 +117,7 @@ def measure(quick: bool) -> dict[str, Measured]:
             """A fresh cache, which decoding fills."""
             return next(_batches(folder, side, cache_bytes=count * (2 * side) ** 2 * 3))
 
-        jobs = {"per_sample": PerSample(folder, side), "first": first, "cached": lambda: next(cached)}
+        jobs: dict[str, Job] = {"per_sample": PerSample(folder, side), "first": first, "cached": lambda: next(cached)}
         taken = medians(jobs, repeats=3 if quick else 7)
     rates: dict[str, float | str] = {f"{name}_images_per_second": count / value for name, value in taken.items()}
     detail = {"side": side, "batch": count, "threads": 1, **rates}

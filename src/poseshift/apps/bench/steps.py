@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from poseshift.apps.bench import sessions
-from poseshift.apps.bench.timing import Measured, seconds
+from poseshift.apps.bench.timing import Job, Measured, seconds
 from poseshift.batches import Batch
 from poseshift.engine import parents
 from poseshift.engine.train import Session
@@ -46,7 +45,7 @@ class Bare:
         self.probability: float = getattr(config.method, "style_probability", 0.0)
         self.session = session
         if self.style is not None:
-            self.style.to(session.fabric.device, memory_format=torch.channels_last)
+            self.style.to(session.fabric.device).to(memory_format=torch.channels_last)
             with torch.no_grad():
                 self.styles = adain.statistics(self.style.encode(batch.target.student.images))
 
@@ -89,7 +88,7 @@ def _rounds(session: Session, rounds: int) -> dict[str, float]:
         held: list[Batch] = []
         data = seconds(lambda: held.append(next(batches)))  # noqa: B023
         (batch,) = held
-        jobs: dict[str, Callable[[], object]] = {
+        jobs: dict[str, Job] = {
             "step": partial(_step, session, number, batch),
             "bare": partial(bare, batch),
         }
@@ -122,7 +121,7 @@ def _measure(which: tuple[str, tuple[str, ...]], name: str, rounds: int) -> dict
 
 def light(quick: bool) -> dict[str, Measured]:
     """The rows ``step_light`` and ``loop_light``: mobilenetv2_100, 128 px, batches of 16 (quick: the small net)."""
-    return _measure(TINY if quick else LIGHT, "light", 4 if quick else 12)
+    return _measure(TINY if quick else LIGHT, "light", 4 if quick else 8)
 
 
 def deep(quick: bool) -> dict[str, Measured]:
