@@ -13,7 +13,7 @@ from poseshift.version import __version__
 
 COMMANDS = (
     *("adapt", "train", "evaluate", "predict", "calibrate", "export", "report", "compare", "ablate", "sweep"),
-    *("check", "doctor", "convert", "pack", "demo", "info"),
+    *("check", "doctor", "convert", "pack", "demo", "info", "bench"),
 )
 
 HELP = """

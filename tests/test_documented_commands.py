@@ -116,6 +116,7 @@ EXECUTED: dict[str, Miniature] = {
         creates=("report.html",)
     ),
     "poseshift info runs/mine/adapt": Miniature(),
+    "poseshift bench --rows heatmaps,images_cached": Miniature(add=("--quick",)),
     "poseshift check coco:labelled.json --split groups_0_80": Miniature(),
     "poseshift check coco:rendered/train.json --html check.html": Miniature(creates=("check.html",)),
     "poseshift convert coco:rendered/train.json yolo_pose:converted": Miniature(creates=("converted/data.yaml",)),

@@ -111,7 +111,12 @@ class RunConfig(_Strict):
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     workers: int = Field(0, ge=0, description="Loader processes for each stream.")
-    cache_mib: int = Field(2048, ge=0, description="Memory for decoded crops; above it, files are decoded each time.")
+    cache_mib: int = Field(2048, ge=0, description="Memory for decoded crops of each stream; above it, a file.")
+    disk_cache_mib: int = Field(
+        16384,
+        ge=0,
+        description="That temporary file (TMPDIR or /var/tmp) for each stream; above it, images are decoded each time.",
+    )
     on_nonfinite: Literal["stop", "skip"] = Field(
         "stop", description="Where a loss or gradient is not finite: stop before the step, or leave it out."
     )

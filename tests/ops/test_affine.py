@@ -208,3 +208,10 @@ def test_keypoints_of_a_mirrored_view_exchange_sides() -> None:
         for keypoint, side in zip(view, sides, strict=True):
             expected = matrix @ torch.cat((points[0, side], torch.ones(1)))
             assert keypoint.tolist() == pytest.approx(expected[:2].tolist(), abs=1e-3)
+
+
+def test_each_part_is_warped_as_the_batch_is() -> None:
+    image = torch.randint(0, 256, (len(VIEWS), 3, HEIGHT, WIDTH), dtype=torch.uint8)
+    parts = list(affine.warp_each(image, VIEWS, (30, 44)))
+    assert [len(part) for part in parts] == [1] * len(VIEWS)
+    torch.testing.assert_close(torch.cat(parts), affine.warp(image.float(), VIEWS, (30, 44)), atol=1e-3, rtol=0)

@@ -31,27 +31,47 @@ def slow_grey(picture: torch.Tensor) -> torch.Tensor:
     return 0.299 * picture[0] + 0.587 * picture[1] + 0.114 * picture[2]
 
 
-def test_brightness_a_sample_and_a_channel() -> None:
-    found = color.scale_brightness(PICTURES, FACTOR)
+def test_clamping_in_place_is_the_same() -> None:
+    images = torch.randn(2, 3, 7, 9) * 10
+    expected = color.clamp_normalised(images)
+    color.clamp_normalised_(images)
+    torch.testing.assert_close(images, expected, atol=1e-5, rtol=0)
+
+
+def test_brightness_a_channel() -> None:
     cast = torch.rand(3, 3)
-    each = color.scale_brightness(PICTURES, cast)
-    for b in range(3):
-        torch.testing.assert_close(found[b], PICTURES[b] * FACTOR[b])
-        for c in range(3):
-            torch.testing.assert_close(each[b, c], PICTURES[b, c] * cast[b, c])
+    found = color.recolour(PICTURES, color.brightness(cast))
+    torch.testing.assert_close(found, PICTURES * cast[:, :, None, None])
 
 
 def test_contrast_and_saturation_against_slow_formulas() -> None:
-    contrast = color.scale_contrast(PICTURES, FACTOR)
-    saturation = color.scale_saturation(PICTURES, FACTOR)
+    means = PICTURES.mean((2, 3))
+    contrast = color.recolour(PICTURES, color.contrast(FACTOR, color.mean_grey(means, color.unchanged(means))))
+    saturation = color.recolour(PICTURES, color.saturation(FACTOR))
     for b in range(3):
         grey = slow_grey(PICTURES[b])
         torch.testing.assert_close(contrast[b], FACTOR[b] * PICTURES[b] + (1 - FACTOR[b]) * grey.mean())
         torch.testing.assert_close(saturation[b], FACTOR[b] * PICTURES[b] + (1 - FACTOR[b]) * grey)
 
 
+def test_changes_in_turn_are_their_product() -> None:
+    """The mean grey value that contrast needs is known without the pictures in between."""
+    first, second = color.brightness(torch.rand(3, 3)), color.saturation(FACTOR)
+    in_turn = color.recolour(color.recolour(PICTURES, first), second)
+    torch.testing.assert_close(color.recolour(PICTURES, second @ first), in_turn)
+    grey = color.mean_grey(PICTURES.mean((2, 3)), second @ first)
+    torch.testing.assert_close(grey, color.luma(in_turn).mean((1, 2, 3)))
+
+
+def test_normalising_as_a_change_and_into_a_tensor() -> None:
+    out = torch.zeros(3, 3, 11, 17)
+    change = color.normalising(color.unchanged(PICTURES.mean((2, 3))))
+    assert color.recolour(PICTURES, change, out=out) is out
+    torch.testing.assert_close(out, color.normalise(PICTURES), atol=1e-5, rtol=1e-5)
+
+
 def test_saturation_zero_is_grey() -> None:
-    found = color.scale_saturation(PICTURES, torch.zeros(3))
+    found = color.recolour(PICTURES, color.saturation(torch.zeros(3)))
     torch.testing.assert_close(found, color.luma(PICTURES).expand(-1, 3, -1, -1))
 
 

@@ -56,6 +56,6 @@ for command in (
     *(runs.adapt, runs.train, runs.evaluate, runs.predict, runs.calibrate, runs.export, runs.report),
     *(studies.compare, studies.ablate, studies.sweep),
     *(data.check, data.doctor, data.convert, data.pack),
-    *(runs.demo, runs.info),
+    *(runs.demo, runs.info, runs.bench),
 ):
     app.command()(command)

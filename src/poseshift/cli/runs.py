@@ -282,3 +282,19 @@ def info(
     for key, value in found.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         print(f"{key}: {shown}")
+
+
+def bench(
+    rows: Annotated[str | None, typer.Option(help="Some rows, with commas between them; default all.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes: shows that it works, not how fast.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast training is here: ratios to bare network passes and to the field's usual code, with goals.
+
+    Example: poseshift bench --rows heatmaps,images_cached
+    """
+    from poseshift.apps import bench as benches
+
+    chosen = [name.strip() for name in rows.split(",") if name.strip()] if rows else []
+    found = benches.bench(chosen, quick=quick, say=lambda line: print(line, file=sys.stderr, flush=True))
+    print(json.dumps(found, indent=1) if as_json else f"{benches.text(found)}\n\n{benches.machine()}")

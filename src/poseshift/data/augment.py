@@ -10,6 +10,7 @@ that a view without them is the same to the last bit.
 
 from __future__ import annotations
 
+import itertools
 import math
 from enum import IntEnum
 from functools import cache
@@ -23,6 +24,8 @@ from poseshift.batches import View
 from poseshift.draws import Draws
 from poseshift.ops import affine, color
 
+TOGETHER = 8
+"""Parts of a batch that are drawn together: on a CPU, pictures that its caches hold as they do not hold a batch."""
 NOISE_TILE = 512
 BLUR_RADIUS, NARROW_BLUR = 3, 2.0
 """Pixels of the kernel up to that sigma; above it three sigmas."""
@@ -138,9 +141,32 @@ def draw(base: Tensor, config: AugmentConfig, draws: Draws, *, size: int, stream
     matrix = _matrix(config, numbers, chances, size)
     margin = (base.shape[-1] - size) // 2
     to_canonical = affine.translation(torch.full((len(base), 2), -float(margin), device=base.device))
-    pictures = affine.warp(base.float().div_(255), matrix @ to_canonical, (size, size))
-    pictures = _photometric(pictures, config, numbers, chances)
-    return View(images=color.normalise(pictures.clamp(0, 1)), matrix=matrix)
+    parts = affine.warp_each(base, matrix @ to_canonical, (size, size))
+    images = torch.empty(len(base), 3, size, size, device=base.device)
+    first = 0
+    while group := list(itertools.islice(parts, TOGETHER)):
+        rows = slice(first, first + sum(map(len, group)))
+        _colour(group, config, numbers[rows], None if chances is None else chances[rows], out=images[rows])
+        first = rows.stop
+    return View(images=images, matrix=matrix)
+
+
+def _colour(
+    parts: list[Tensor], config: AugmentConfig, numbers: Tensor, chances: Tensor | None, *, out: Tensor
+) -> None:
+    """Writes pictures in [0, 255] to ``out`` with their photometric change, normalised."""
+    spoilt = bool(config.blur or config.noise)
+    change = _colours(torch.cat([part.mean((2, 3)) for part in parts]), config, numbers, chances)
+    change = change if spoilt else color.normalising(change) @ change
+    first = 0
+    for part in parts:
+        rows = slice(first, first + len(part))
+        color.recolour(part, change[rows], out=out[rows])
+        if spoilt:
+            pictures = _spoilt(out[rows], config, numbers[rows], None if chances is None else chances[rows])
+            out[rows] = color.normalise(pictures)
+        first = rows.stop
+    color.clamp_normalised_(out)
 
 
 def plain(base: Tensor, *, size: int) -> View:
@@ -174,28 +200,44 @@ def _scale(config: AugmentConfig, numbers: Tensor) -> Tensor:
     return (low + numbers * (high - low)).exp()
 
 
-def _photometric(pictures: Tensor, config: AugmentConfig, numbers: Tensor, chances: Tensor | None) -> Tensor:
-    def applied(changed: Tensor, column: int) -> Tensor:
-        if chances is None:
-            return changed
-        return torch.where((chances[:, column] < config.probability).view(-1, 1, 1, 1), changed, pictures)
+def _colours(means: Tensor, config: AugmentConfig, numbers: Tensor, chances: Tensor | None) -> Tensor:
+    """``B×4×4``: brightness, contrast and saturation in turn as one change, from stored [0, 255] to [0, 1].
 
-    signed = 2 * numbers - 1
+    ``means`` (``B×3``) are those of the stored channels.
+    """
+    signed, same = 2 * numbers - 1, color.unchanged(means)
+    change = color.brightness(torch.full_like(means, 1 / 255))
     if config.brightness or config.cast:
         factor = (1 + signed[:, 5:6] * config.brightness) * (1 + signed[:, 6:9] * config.cast)
-        pictures = applied(color.scale_brightness(pictures, factor), Chance.BRIGHTNESS)
+        change = _applied(color.brightness(factor), same, Chance.BRIGHTNESS, config, chances) @ change
     if config.contrast:
-        pictures = applied(color.scale_contrast(pictures, _contrast(config, numbers[:, 9])), Chance.CONTRAST)
+        changed = color.contrast(_contrast(config, numbers[:, 9]), color.mean_grey(means, change))
+        change = _applied(changed, same, Chance.CONTRAST, config, chances) @ change
     if config.saturation:
-        pictures = applied(color.scale_saturation(pictures, 1 + signed[:, 10] * config.saturation), Chance.SATURATION)
+        changed = color.saturation(1 + signed[:, 10] * config.saturation)
+        change = _applied(changed, same, Chance.SATURATION, config, chances) @ change
+    return change
+
+
+def _spoilt(pictures: Tensor, config: AugmentConfig, numbers: Tensor, chances: Tensor | None) -> Tensor:
+    """Blur and noise."""
     if config.blur:
         low, high = _pair(config.blur)
         radius = BLUR_RADIUS if high <= NARROW_BLUR else math.ceil(3 * high)
         blurred = color.blur(pictures, low + numbers[:, 11] * (high - low), radius=radius)
-        pictures = applied(blurred, Chance.BLUR)
+        pictures = _applied(blurred, pictures, Chance.BLUR, config, chances)
     if config.noise:
-        pictures = applied(pictures + _noise(pictures, numbers[:, 12:15], _pair(config.noise)), Chance.NOISE)
+        noisy = pictures + _noise(pictures, numbers[:, 12:15], _pair(config.noise))
+        pictures = _applied(noisy, pictures, Chance.NOISE, config, chances)
     return pictures
+
+
+def _applied(changed: Tensor, same: Tensor, column: Chance, config: AugmentConfig, chances: Tensor | None) -> Tensor:
+    """``changed`` where a sample's number says so, else ``same``."""
+    if chances is None:
+        return changed
+    chosen = chances[:, column] < config.probability
+    return torch.where(chosen.view(-1, *[1] * (changed.dim() - 1)), changed, same)
 
 
 def _pair(values: float | Pair) -> Pair:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from poseshift.data.boxes import BoxMode, crop_regions
+from poseshift.data.crop_files import CropFile, crop_file
 from poseshift.data.images import padded_crop
 from poseshift.data.windows import UnitImages
 from poseshift.errors import DataError
@@ -35,6 +36,10 @@ class CropConfig(BaseModel):
         "auto", description="given, from_keypoints, whole (as a square); auto: given where all have one, else whole."
     )
     padding: float = Field(1.25, gt=0, description="Factor of the box's longer side.")
+
+
+Cache = Tensor | CropFile
+"""``N×S×S×3`` bytes of decoded crops, in memory or in a file."""
 
 
 class Item(NamedTuple):
@@ -97,7 +102,14 @@ class Crops(Dataset[Item]):
     """
 
     def __init__(
-        self, annotations: Annotations, config: CropConfig, *, size: int, margin: int = 0, cache_bytes: int = 0
+        self,
+        annotations: Annotations,
+        config: CropConfig,
+        *,
+        size: int,
+        margin: int = 0,
+        cache_bytes: int = 0,
+        disk_bytes: int = 0,
     ) -> None:
         self.annotations, self.size, self.margin = annotations, size, margin
         self.boxes = resolve(annotations, config.boxes)
@@ -111,10 +123,14 @@ class Crops(Dataset[Item]):
         self.keypoints = self.to_canonical(annotations.keypoints)
         side = size + 2 * margin
         fits = len(annotations) * side * side * 3 <= cache_bytes
-        self.cache = _shared(len(annotations), side, side, 3, dtype=torch.uint8) if fits else None
-        self.filled = _shared(len(annotations), dtype=torch.bool) if fits else None
+        self.cache: Cache | None = None
+        if fits:
+            self.cache = _shared(len(annotations), side, side, 3, dtype=torch.uint8)
+        else:
+            self.cache = crop_file(len(annotations), side, limit=disk_bytes)
+        self.filled = None if self.cache is None else _shared(len(annotations), dtype=torch.bool)
 
-    def share(self, store: dict[str, tuple[Tensor, Tensor]], key: str) -> None:
+    def share(self, store: dict[str, tuple[Cache, Tensor]], key: str) -> None:
         """Takes the decoded crops that ``store`` has under ``key``, else leaves its own there: decoded once for all.
 
         The caller answers for ``key``: data, crop, size and margin.
@@ -127,9 +143,12 @@ class Crops(Dataset[Item]):
 
     @property
     def units(self) -> IntArray | None:
-        """``N``: which rows are fetched together, where crops are not kept and images are fetched many at a time."""
+        """``N``: which rows are fetched together, where images are fetched many at a time and not kept in memory.
+
+        Whether they are kept on a disk changes nothing here: the order of a run must not depend on what is free there.
+        """
         images = self.annotations.images
-        if self.cache is not None or not isinstance(images, UnitImages):
+        if isinstance(self.cache, Tensor) or not isinstance(images, UnitImages):
             return None
         return images.units(self.annotations.image_index)
 
@@ -170,11 +189,16 @@ class Crops(Dataset[Item]):
     def _crop(self, row: int) -> Tensor:
         if self.cache is None or self.filled is None:
             return self._decode(row)
-        if not self.filled[row]:
-            self.cache[row] = self._decode(row)
-            self.filled[row] = True
-        cached: Tensor = self.cache[row]
-        return cached
+        try:
+            if not self.filled[row]:
+                self.cache[row] = self._decode(row)
+                self.filled[row] = True
+            return self.cache[row]
+        except OSError as error:
+            reason = error.strerror or error
+            log.warning("the file of decoded crops fails (%s): images are decoded each time from here on", reason)
+            self.cache = None
+            return self._decode(row)
 
     def _decode(self, row: int) -> Tensor:
         image = self.annotations.images.read(int(self.annotations.image_index[row]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from poseshift.batches import Batch
 from poseshift.config import RunConfig
-from poseshift.engine.setup import Data
+from poseshift.engine.data import Data
 from poseshift.methods.base import Method, OptimiserConfig
 
 SAMPLES = (2, 4)
@@ -77,7 +77,7 @@ def memory(
         gradients=sum(trained.values()),
         optimiser=sum(size * _copies(configs[name]) for name, size in trained.items()),
         activations=small + round(each * (config.batch_size - SAMPLES[0])),
-        crops=sum(_bytes(cache) for cache in crops if cache is not None),
+        crops=sum(_bytes(cache) for cache in crops if isinstance(cache, Tensor)),
     )
 
 

@@ -19,7 +19,7 @@ from poseshift.data.crops import Crops
 from poseshift.data.loaders import collate
 from poseshift.draws import Draws
 from poseshift.engine import inference, label_free
-from poseshift.engine.setup import Data
+from poseshift.engine.data import Data
 from poseshift.methods.base import Method
 from poseshift.models.pose_net import PoseNet
 

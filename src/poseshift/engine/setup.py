@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from poseshift.batches import Batch
 from poseshift.config import DataConfig, RunConfig
 from poseshift.data import frames, sources, splits
 from poseshift.data.boxes import BoxMode
-from poseshift.data.crops import Crops, as_cut, resolve
+from poseshift.data.crops import Cache, Crops, as_cut, resolve
 from poseshift.data.loaders import Batches, Share, Views
-from poseshift.data.skeletons import KeypointMap, Partner, apply
+from poseshift.data.skeletons import Partner, apply
 from poseshift.engine import parents
+from poseshift.engine.data import Data
 from poseshift.engine.run import Run, open_run
 from poseshift.errors import ConfigError, DataError
 from poseshift.methods import METHODS
@@ -31,57 +29,8 @@ HELD_OUT_PART = 20
 FEWEST = 32
 """Of a source, at most a 20th is held out, and fewer than 32 instances are none: too few to say anything."""
 
-CropStore = dict[str, tuple[Tensor, Tensor]]
+CropStore = dict[str, tuple[Cache, Tensor]]
 """Decoded crops that the stages of one recipe share, by what they were cut from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """The crops of a run, and what they predict.
-
-    ``matched`` where the source's keypoints are not the run's; ``cut`` says how ``source`` and ``target`` are cut, also
-    where the method needs only one of them.
-    """
-
-    source: Crops | None
-    target: Crops | None
-    validation: Crops | None
-    monitor: Crops | None
-    skeleton: Skeleton
-    cut: Mapping[str, BoxMode]
-    matched: KeypointMap | None = None
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """A hash of each data set, for the manifest."""
-        named = {"source": self.source, "target": self.target, "validation": self.validation, "monitor": self.monitor}
-        return {name: sources.fingerprint(crops.annotations) for name, crops in named.items() if crops is not None}
-
-    def images_of(self, batch: Batch, *, count: int = 4) -> list[str]:
-        """Names of the first images of each stream of a batch."""
-        streams = {"source": self.source, "target": self.target}
-        return [
-            crops.annotations[int(row)].key
-            for name, crops in streams.items()
-            if crops is not None and batch.has(name)
-            for row in (batch.source if name == "source" else batch.target).ids[:count]
-        ]
-
-    @property
-    def entries(self) -> dict[str, Any]:
-        """What the manifest says of the data; ``matching`` is None where the source's keypoints are the run's."""
-        matching = None if self.matched is None else {"rows": self.matched.rows, "unused": self.matched.unused}
-        return {"data": self.fingerprints, "notes": self.notes, "cut": self.cut, "matching": matching}
-
-    @property
-    def notes(self) -> dict[str, str]:
-        """What each reader wants a report to say."""
-        named = {"source": self.source, "target": self.target}
-        return {
-            name: f"boxes: {crops.boxes}. {crops.annotations.note}".strip()
-            for name, crops in named.items()
-            if crops is not None
-        }
 
 
 def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | None = None) -> Data:
@@ -115,11 +64,9 @@ def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | N
     target = _read(config.target, labelled=False, label_boxes=config.target.label_boxes) if config.target else None
     skeleton = _skeleton(config, source, target, begun)
     margin = round(config.margin * config.input_size)
-    mapping = {**(config.source.mapping if config.source else {}), **(config.target.mapping if config.target else {})}
+    mapping = _mapping(config, source, skeleton)
     matched = None
     if source is not None and config.source is not None:
-        if config.target is None and source.skeleton.keypoints == skeleton.keypoints:
-            mapping = {}  # it speaks of a target that is not here
         matched = sources.match(source, skeleton, mapping, origin=config.source.data)
         source = source if matched is None else apply(source, matched)
     held_out, source = _apart(source, config)
@@ -147,6 +94,13 @@ def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | N
         cut=cut,
         matched=matched,
     )
+
+
+def _mapping(config: RunConfig, source: Annotations | None, skeleton: Skeleton) -> dict[str, Partner]:
+    """What the configuration says of the source's keypoints; nothing where it speaks of a target that is not here."""
+    if config.target is None and source is not None and source.skeleton.keypoints == skeleton.keypoints:
+        return {}
+    return {name: part for own in (config.source, config.target) if own for name, part in own.mapping.items()}
 
 
 def share_crops(config: RunConfig, store: CropStore) -> None:
@@ -225,7 +179,14 @@ def _crops(
 ) -> Crops | None:
     if annotations is None or data is None:
         return None
-    crops = Crops(annotations, data, size=config.input_size, margin=margin, cache_bytes=config.cache_mib * 2**20)
+    crops = Crops(
+        annotations,
+        data,
+        size=config.input_size,
+        margin=margin,
+        cache_bytes=config.cache_mib * 2**20,
+        disk_bytes=config.disk_cache_mib * 2**20,
+    )
     # with their number, since stages may hold out different parts
     crops.share(store, f"{data.model_dump_json(exclude={'mapping'})} {len(crops)} {config.input_size} {margin}")
     return crops

@@ -21,12 +21,12 @@ from poseshift.engine import calibration, checkpoint, collapse, devices, observa
 from poseshift.engine.calibration import Calibration, Held, OnSource
 from poseshift.engine.checkpoint import Checkpoint
 from poseshift.engine.collapse import Measure, Reference
+from poseshift.engine.data import Data
 from poseshift.engine.label_free import TOLERANCE
 from poseshift.engine.observation import Seen
 from poseshift.engine.parents import INIT
 from poseshift.engine.run import Pointer, Run, open_run
 from poseshift.engine.scoring import rows_for_scoring
-from poseshift.engine.setup import Data
 from poseshift.errors import DataError, PoseshiftError
 from poseshift.metrics import distances
 from poseshift.models.pose_net import PoseNet

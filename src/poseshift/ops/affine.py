@@ -7,11 +7,11 @@ covers the pixels ``s·i … s·i + s - 1``, so its centre lies at pixel ``s·(i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 
@@ -57,8 +57,10 @@ def rotation_shear_scale(
 
 def mirror(width: int, *, like: Float[Tensor, " ..."]) -> Float[Tensor, "3 3"]:
     """The ``3×3`` matrix that exchanges left and right of an image of ``width`` pixels."""
-    rows = [[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+    matrix = torch.eye(3, dtype=like.dtype, device=like.device)
+    matrix[0, 0].fill_(-1.0)
+    matrix[0, 2].fill_(width - 1.0)
+    return matrix
 
 
 def mirrored(matrix: Float[Tensor, "*B 3 3"]) -> Bool[Tensor, "*B"]:
@@ -125,6 +127,21 @@ def to_cells(matrix: Float[Tensor, "*B 3 3"], stride: float) -> Float[Tensor, "*
     return cells
 
 
+def _coordinates(inverse: Tensor, source: tuple[int, int], target: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Where in the input (from -1 to 1) output pixels come from: the part of their column, ``B×W``, and row, ``B×H``.
+
+    Complex numbers x + iy, so that their sum is one pass. It is what ``F.affine_grid`` gives, whose product of a matrix
+    with every pixel takes longer than the resampling.
+    """
+    rows, columns = (torch.arange(side, dtype=inverse.dtype, device=inverse.device) for side in target)
+    across, down = [], []
+    for axis, side in ((0, source[1]), (1, source[0])):
+        moved = inverse[:, axis, :1] * columns + inverse[:, axis, 2:]
+        across.append(moved * (2 / side) + (1 / side - 1))
+        down.append(inverse[:, axis, 1:2] * rows * (2 / side))
+    return torch.complex(*across), torch.complex(*down)
+
+
 def warp(
     images: Float[Tensor, "B C H W"], matrix: Float[Tensor, "B 3 3"], size: tuple[int, int], *, mode: str = "bilinear"
 ) -> Float[Tensor, "B C {size[0]} {size[1]}"]:
@@ -132,23 +149,27 @@ def warp(
 
     What comes from outside the input is 0.
     """
-    height, width = images.shape[-2:]
-    inverse = invert(matrix).to(images.dtype)
-    to_unit = torch.tensor(
-        [[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]],
-        dtype=images.dtype,
-        device=images.device,
-    )
-    out_h, out_w = size
-    from_unit = torch.tensor(
-        [[out_w / 2, 0, (out_w - 1) / 2], [0, out_h / 2, (out_h - 1) / 2], [0, 0, 1]],
-        dtype=images.dtype,
-        device=images.device,
-    )
+    source = (images.shape[-2], images.shape[-1])
+    across, down = _coordinates(invert(matrix).to(images.dtype), source, size)
     with _exact(images):
-        theta = (to_unit @ inverse @ from_unit)[:, :2]
-        grid = F.affine_grid(theta, [images.shape[0], images.shape[1], out_h, out_w], align_corners=False)
+        grid = torch.view_as_real(across.unsqueeze(1) + down.unsqueeze(2))
         return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def warp_each(
+    images: Real[Tensor, "B C H W"], matrix: Float[Tensor, "B 3 3"], size: tuple[int, int]
+) -> Iterator[Float[Tensor, "_ C {size[0]} {size[1]}"]]:
+    """As :func:`warp`, of ``uint8`` images too, in parts that are made when they are asked for.
+
+    On a CPU a part is one image, which its caches hold as they do not hold a batch; elsewhere all are one part.
+    """
+    across, down = _coordinates(invert(matrix), (images.shape[-2], images.shape[-1]), size)
+    each = 1 if images.device.type == "cpu" else len(images)
+    whole = (images, across.unsqueeze(1), down.unsqueeze(2))
+    parts = zip(*(torch.split(one, each) for one in whole), strict=True)
+    for part, x, y in parts:
+        grid = torch.view_as_real(x + y)
+        yield F.grid_sample(part.to(matrix.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def unwarp_heatmaps(

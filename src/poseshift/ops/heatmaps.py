@@ -65,7 +65,7 @@ def encode(
         Heatmaps ``B×K×h×w`` of peak 1 and weights ``B×K`` in {0, 1}.
     """
     height, width = size
-    limit = keypoints.new_tensor([width, height])
+    limit = torch.stack([keypoints.new_full((), side) for side in (width, height)])
     labelled = visible > 0
     window = round(3 * sigma)
     if convention == "exact":

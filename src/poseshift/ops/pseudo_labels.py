@@ -151,18 +151,22 @@ def occlude(
     rows = torch.arange(len(images), device=images.device)
     point = affine.apply(matrix, points)[rows, chosen]
     corner = (point - (side - 1) / 2).round()
-    limit = images.new_tensor([max(width - side, 0), max(height - side, 0)])
-    origin = (draws * (limit + 1)).floor()
-    x = torch.arange(width, device=images.device, dtype=corner.dtype)
-    y = torch.arange(height, device=images.device, dtype=corner.dtype)
-    column, row = x - corner[:, :1], y - corner[:, 1:]
-    inside = ((column >= 0) & (column < side)).unsqueeze(1) & ((row >= 0) & (row < side)).unsqueeze(2)
-    inside = inside & mask[:, None, None]
-    from_x = (column + origin[:, :1]).clamp(0, width - 1).long()
-    from_y = (row + origin[:, 1:]).clamp(0, height - 1).long()
-    index = (from_y.unsqueeze(2) * width + from_x.unsqueeze(1)).flatten(1)
-    patch = images.flatten(2).gather(2, index.unsqueeze(1).expand(-1, images.shape[1], -1)).view_as(images)
-    return torch.where(inside.unsqueeze(1), patch, images)
+    copied, pasted, inside = [], [], mask.view(-1, 1, 1)
+    for axis, length in ((0, width), (1, height)):
+        origin = (draws[:, axis, None] * (max(length - side, 0) + 1)).floor()
+        start = corner[:, axis, None]
+        # What lies outside is moved to the border and says what the border gets anyway: no pixel is written two ways.
+        places = (start + torch.arange(side, device=images.device, dtype=corner.dtype)).clamp(0, length - 1)
+        offset = places - start
+        within = (offset >= 0) & (offset < side)
+        inside = inside & within.unsqueeze(1 + axis)
+        copied.append((origin + offset).clamp(0, length - 1).long())
+        pasted.append(places.long())
+    source, goal = ((y.unsqueeze(2) * width + x.unsqueeze(1)).flatten(1) for x, y in (copied, pasted))
+    flat, channels = images.flatten(2), images.shape[1]
+    patch, covered = (flat.gather(2, one.unsqueeze(1).expand(-1, channels, -1)) for one in (source, goal))
+    values = torch.where(inside.flatten(1).unsqueeze(1), patch, covered)
+    return flat.scatter(2, goal.unsqueeze(1).expand(-1, channels, -1), values).view_as(images)
 
 
 def occlude_confident(
