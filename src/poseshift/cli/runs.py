@@ -113,12 +113,31 @@ def evaluate(
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
-    out: Annotated[Path, typer.Option(help="predictions.json (COCO results) or predictions.csv.")] = Path(
-        "predictions.json"
-    ),
+    inputs: Annotated[list[Path], typer.Argument(help="Images, videos, folders of them, and globs in quotes.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="predictions.json (COCO results), .csv (a table; of one video, DeepLabCut's), .h5 (DeepLabCut's) or "
+            ".parquet."
+        ),
+    ] = Path("predictions.json"),
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="[coco|table|deeplabcut|lightning_pose|parquet]",
+            help="Instead of what the ending of --out means.",
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="An mp4 to write: the one video that is given, with the skeletons drawn in.")
+    ] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="COCO json with a box for each instance; else whole images.")
+        Path | None,
+        typer.Option(
+            help="COCO json or csv (file, [frame,] x, y, width, height, [id]) with a box for each instance; else "
+            "whole images."
+        ),
     ] = None,
     checkpoint: Which = "best",
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
@@ -135,27 +154,33 @@ def predict(
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Predict keypoints of images and folders; a score is the probability that the keypoint is right, if calibrated.
+    """Predict keypoints of images and videos; a score is the probability that the keypoint is right, if calibrated.
 
-    Example: poseshift predict runs/mine/source photos --adapt statistics --out predictions.csv
+    Example: poseshift predict runs/mine/adapt film.mp4 --out film.csv --overlay film-poses.mp4
     """
     from poseshift.apps.predict import predict as run_predict
     from poseshift.engine.progress import bar
 
     with bar("predict") as advance:
-        _, found = run_predict(
+        instances, found = run_predict(
             run,
             inputs,
             out=out,
+            format=format_,
+            overlay=overlay,
             boxes=boxes,
             which=_which(checkpoint),
             flip_test=flip_test,
             adapt=adapt,
             raw_scores=raw_scores,
             device=device,
+            expect=advance.expect,
             advance=advance,
         )
-    print(f"{found.count} instances: {out}; scores are {'calibrated' if found.calibrated else 'raw'}")
+    without = f", {len(instances) - found.count} without a prediction" if found.count < len(instances) else ""
+    print(f"{found.count} instances{without}: {out}; scores are {'calibrated' if found.calibrated else 'raw'}")
+    if overlay is not None:
+        print(f"overlay: {overlay}")
 
 
 def calibrate(

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from tests import tiny
 
-from poseshift.apps.predict import find_images, predict
+from poseshift.apps.predict import predict
+from poseshift.apps.predict.inputs import find_files
 from poseshift.data.skeletons import SKELETONS
 from poseshift.engine.run import Run
 from poseshift.errors import DataError, UsageError
@@ -176,11 +177,11 @@ def test_images_that_do_not_decode_are_reported_and_left_out(
 
 def test_nothing_that_decodes_is_an_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"none of the 1 files is an image that can be read; .*a\.jpg"):
+    with pytest.raises(DataError, match=r"none of the 1 images decodes; the last: .*a\.jpg"):
         predict(run, [tmp_path / "a.jpg"], out=tmp_path / "p.json")
     (photo,) = tiny.photos(tmp_path / "photos", 1)
     photo.write_bytes(photo.read_bytes()[: photo.stat().st_size * 9 // 10])
-    with pytest.raises(DataError, match=r"1 images in turn do not decode, the last: .*photo00\.jpg"):
+    with pytest.raises(DataError, match=r"none of the 1 images decodes; the last: .*photo00\.jpg"):
         predict(run, [photo], out=tmp_path / "p.json")
     assert not (tmp_path / "p.json").exists()
 
@@ -192,18 +193,18 @@ def test_folders_are_searched_and_files_taken_once(tmp_path: Path) -> None:
         Image.new("RGB", (4, 3)).save(inner / name, format="PNG")
     (tmp_path / "in" / "folder.jpg").mkdir()
     files = [inner / "a.jpg", inner / "b.PNG"]
-    assert find_images([tmp_path / "in"]) == files
-    assert find_images([inner / "b.PNG", tmp_path / "in"]) == files[::-1]
+    assert find_files([tmp_path / "in"]) == files
+    assert find_files([inner / "b.PNG", tmp_path / "in"]) == files[::-1]
     with pytest.raises(DataError, match="no such file or folder"):
-        find_images([tmp_path / "nothing"])
+        find_files([tmp_path / "nothing"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no images in .*expected files ending in \.bmp"):
-        find_images([tmp_path / "empty"])
+    with pytest.raises(DataError, match=r"no images or videos in .*expected files ending in \.3gp"):
+        find_files([tmp_path / "empty"])
 
 
 @pytest.mark.parametrize("name", ["predictions.txt", "predictions"])
 def test_an_ending_that_cannot_be_written_is_refused_before_any_work(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"give a name that ends in \.json or \.csv"):
+    with pytest.raises(UsageError, match=r"give a name that ends in \.json, \.csv, \.h5 or \.parquet"):
         predict(tmp_path / "no run", [tmp_path / "no image"], out=tmp_path / name)
 
 
