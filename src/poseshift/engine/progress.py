@@ -64,7 +64,7 @@ class Counter:
 
     def expect(self, total: int) -> None:
         """Says how many there are."""
-        self._total = total
+        self._total, self._began = total, time.monotonic()
         self._bars.update(self._task, total=total)
 
     def __call__(self, count: int) -> None:

@@ -56,7 +56,7 @@ def _write_h5(table: Lines, file: Path) -> None:
             _write_header(group, axis, table.levels)
         texts = bool(table.labels) and isinstance(table.labels[0], str)
         labels = np.char.encode(np.array(table.labels, np.str_), "utf-8") if texts else np.array(table.labels, np.int64)
-        _array(group, "axis1", labels, kind="string" if texts else "integer", name="N.")
+        _array(group, "axis1", labels, kind="string" if texts else "integer")
         _array(group, "block0_values", table.values.astype(np.float64))
 
 
@@ -80,7 +80,10 @@ def _array(group: Any, key: str, values: Any, **notes: str) -> None:
 
 
 def _note(node: Any, notes: Mapping[str, str | int]) -> None:
-    """Attributes as PyTables has them: fixed-length bytes, nothing for an empty text."""
+    """Attributes as PyTables has them, which takes a text for bytes where it is not marked as UTF-8."""
+    h5py = _h5py()
     for key, value in notes.items():
-        empty = _h5py().Empty("S1")
-        node.attrs[key] = value if isinstance(value, int) else np.bytes_(value.encode()) if value else empty
+        if isinstance(value, str) and value:
+            node.attrs.create(key, value.encode(), dtype=h5py.string_dtype("utf-8", len(value.encode())))
+        else:
+            node.attrs[key] = value if isinstance(value, int) else h5py.Empty("S1")
