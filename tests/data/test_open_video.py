@@ -16,9 +16,8 @@ def shown(path: Path, *, threads: int = 1) -> dict[int, float]:
     for number in range(len(index)):
         try:
             found[number] = float(video.take(number)()[-8:, -8:].mean())
-        except DataError as error:
-            assert f"frame {number} does not decode" in str(error)
-            assert "\n" not in str(error)
+        except DataError:
+            continue
     video.close()
     return found
 

@@ -43,7 +43,7 @@ def film(path: Path, times: Sequence[int] = VARIABLE, *, gop: int = 5, **turn: A
 
 
 class Greys:
-    """An estimator that needs no torch: keypoint ``k`` lies at ``(k, 2k)`` of a crop, its score is how bright that is."""
+    """An estimator without torch: keypoint ``k`` lies at ``(k, 2k)`` of a crop, scores are how bright it is."""
 
     skeleton, input_size, calibrated = LSP, 16, False
 

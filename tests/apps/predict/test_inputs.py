@@ -83,5 +83,5 @@ def test_videos_that_cannot_be_read_are_left_out_and_said(tmp_path: Path, caplog
         (True, True),
     ]
     good.unlink()
-    with pytest.raises(DataError, match="none of the 2 videos can be read; the last: .*does not decode"):
+    with pytest.raises(DataError, match=r"none of the 2 videos can be read; the last: .*does not decode"):
         open_inputs([tmp_path])

@@ -80,13 +80,13 @@ def predict(
     """
     if out is not None:
         writers.refuse_unknown(Path(out), format)
-    from poseshift.apps.predict.torch_estimator import TorchEstimator
+    from poseshift.apps.predict import torch_estimator
     from poseshift.engine.run import Run, open_run
 
-    opened = run if isinstance(run, Run) else open_run(run)
+    run = run if isinstance(run, Run) else open_run(run)
     asked = Asked(open_inputs(inputs), out=out, format=format, overlay=overlay, boxes=boxes)
-    estimator = TorchEstimator(
-        opened, which=which, flip_test=flip_test, adapt=adapt, raw_scores=raw_scores, device=device
+    estimator = torch_estimator.opened(
+        run, which=which, flip_test=flip_test, adapt=adapt, raw_scores=raw_scores, device=device
     )
     result = estimate(estimator, asked, estimator.looks, expect=expect, advance=advance)
     estimator.finish()

@@ -17,7 +17,7 @@ from poseshift.engine.run import Pointer, Run
 from poseshift.engine.stream import BATCH, Stream
 from poseshift.models.pose_net import PoseNet
 from poseshift.ops import heatmaps
-from poseshift.types import ByteArray, FloatArray
+from poseshift.types import ByteArray, FloatArray, Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -26,42 +26,31 @@ class TorchEstimator:
     """A pose net in torch, see :class:`~poseshift.apps.predict.estimator.Estimator`.
 
     Args:
-        run: Whose predictor is asked.
-        which: Checkpoint: ``best``, ``last``, or a step.
-        flip_test: Average with the mirrored image.
-        adapt: A key of ``TEST_TIME``: adapt a copy of the net to each batch before it is predicted.
-        raw_scores: No calibration.
-        device: ``auto``, ``cpu``, ``cuda``, …
-
-    Raises:
-        UsageError: The run has no pose net, an unknown device, or a way to adapt that is unknown or finds nothing.
-        CheckpointError: The checkpoint cannot be read.
+        net: Moved to the device.
+        skeleton: Of its keypoints.
+        input_size: Side of its input, pixels.
+        device: Where to compute.
+        looks: How it wants to be shown images.
+        flip_index: Mirrored keypoint of each keypoint, for a flip test.
+        stream: Of a net that adapts to each batch before it is predicted.
+        calibration: Of its scores.
     """
 
     def __init__(
-        self, run: Run, *, which: Pointer | int, flip_test: bool, adapt: str | None, raw_scores: bool, device: str
+        self,
+        net: PoseNet,
+        skeleton: Skeleton,
+        *,
+        input_size: int,
+        device: torch.device,
+        looks: Looks,
+        flip_index: tuple[int, ...] | None = None,
+        stream: Stream | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
-        self.run, self.skeleton, self.input_size = run, run.skeleton, run.config.input_size
-        self.device = devices.choose(device)
-        self.flip_index = run.skeleton.flip_index if flip_test else None
-        predictor = run.predictor(which)
-        self.stream = None if adapt is None else Stream(predictor, adapt, run, device=self.device)
-        self.net: PoseNet = predictor.to(self.device).eval()
-        self.calibration = None if raw_scores else _calibration(run, which, adapted=adapt is not None)
-        self.calibrated = self.calibration is not None
-
-    @property
-    def looks(self) -> Looks:
-        """How it wants to be shown images."""
-        settings = self.run.config
-        own = settings.target or settings.source or CropConfig()
-        return Looks(
-            padding=own.padding,
-            trained=self.run.manifest.get("cut", {}).get("target" if settings.target else "source"),
-            margin=0 if self.stream is None else self.stream.margin,
-            batch_size=64 if self.stream is None else BATCH,
-            at_once=2 if self.stream is None and self.device.type == "cuda" else 1,
-        )
+        self.net, self.skeleton, self.input_size = net.to(device).eval(), skeleton, input_size
+        self.device, self.looks, self.flip_index, self.stream = device, looks, flip_index, stream
+        self.calibration, self.calibrated = calibration, calibration is not None
 
     @torch.no_grad()
     def __call__(self, crops: ByteArray, /) -> tuple[FloatArray, FloatArray]:
@@ -85,6 +74,38 @@ class TorchEstimator:
         """Logs what it adapted to, if anything."""
         if self.stream is not None:
             self.stream.say()
+
+
+def opened(
+    run: Run, *, which: Pointer | int, flip_test: bool, adapt: str | None, raw_scores: bool, device: str
+) -> TorchEstimator:
+    """A checkpoint of a finished run; arguments as those of :func:`poseshift.apps.predict.predict`.
+
+    Raises:
+        UsageError: The run has no pose net, an unknown device, or a way to adapt that is unknown or finds nothing.
+        CheckpointError: The checkpoint cannot be read.
+    """
+    settings, chosen = run.config, devices.choose(device)
+    net = run.predictor(which)
+    stream = None if adapt is None else Stream(net, adapt, run, device=chosen)
+    own = settings.target or settings.source or CropConfig()
+    looks = Looks(
+        padding=own.padding,
+        trained=run.manifest.get("cut", {}).get("target" if settings.target else "source"),
+        margin=0 if stream is None else stream.margin,
+        batch_size=64 if stream is None else BATCH,
+        at_once=2 if stream is None and chosen.type == "cuda" else 1,
+    )
+    return TorchEstimator(
+        net,
+        run.skeleton,
+        input_size=settings.input_size,
+        device=chosen,
+        looks=looks,
+        flip_index=run.skeleton.flip_index if flip_test else None,
+        stream=stream,
+        calibration=None if raw_scores else _calibration(run, which, adapted=adapt is not None),
+    )
 
 
 def _calibration(run: Run, which: Pointer | int, *, adapted: bool) -> Calibration | None:
