@@ -18,7 +18,7 @@ from poseshift.apps.predict.inputs import Inputs, open_inputs
 from poseshift.apps.predict.pipeline import Look, ahead, look
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.errors import TrainingError
-from poseshift.types import Annotations
+from poseshift.types import Annotations, ByteArray, FloatArray
 
 PLAIN = Looks(padding=1.0, batch_size=4)
 
@@ -141,6 +141,20 @@ def test_what_does_not_decode_is_passed_over(tmp_path: Path) -> None:
     seen = list(look(Greys(), inputs, everything(inputs), PLAIN))
     assert [bool(one.failure) for one in seen] == [False, True, False]
     assert "photo01.jpg' does not decode" in seen[1].failure
+
+
+def test_a_net_that_fails_leaves_no_thread_even_while_its_error_is_looked_at(tmp_path: Path) -> None:
+    class Fails(Greys):
+        def __call__(self, crops: ByteArray, /) -> tuple[FloatArray, FloatArray]:
+            if self.asked:
+                raise TrainingError("the second batch")
+            return super().__call__(crops)
+
+    inputs = open_inputs([film(tmp_path / "a.mp4", range(60))])
+    with pytest.raises(TrainingError, match="the second batch") as caught:
+        list(look(Fails(), inputs, everything(inputs), PLAIN))
+    assert caught.tb is not None
+    assert threads() == 0
 
 
 def test_memory_does_not_grow_with_the_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

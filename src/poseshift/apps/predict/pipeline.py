@@ -175,16 +175,17 @@ def whole(width: int, height: int) -> FloatArray:
     return np.array([[-0.5, -0.5, width - 0.5, height - 0.5]], np.float32)
 
 
-def _batches(seen: Iterable[Seen], size: int) -> Generator[list[Seen]]:
+def _batches(seen: Generator[Seen], size: int) -> Generator[list[Seen]]:
     """Images together whose crops are at most ``size``, or a single one that has more; at most ``size`` images."""
     batch: list[Seen] = []
     count = 0
-    for one in seen:
-        if batch and (count + len(one.crops) > size or len(batch) >= size):
-            yield batch
-            batch, count = [], 0
-        batch.append(one)
-        count += len(one.crops)
+    with closing(seen):  # a traceback may keep it alive, and with it the threads
+        for one in seen:
+            if batch and (count + len(one.crops) > size or len(batch) >= size):
+                yield batch
+                batch, count = [], 0
+            batch.append(one)
+            count += len(one.crops)
     if batch:
         yield batch
 
