@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.apps.predict.films import film
 
 from poseshift.apps import recipes
 from poseshift.data.images import ImageFiles
@@ -101,6 +102,13 @@ EXECUTED: dict[str, Miniature] = {
         creates=("predictions.csv",)
     ),
     "poseshift predict runs/mine/adapt photos --raw-scores --out raw.json": Miniature(creates=("raw.json",)),
+    "poseshift predict runs/mine/adapt film.mp4 --out film.csv --overlay film-poses.mp4": Miniature(
+        creates=("film.csv", "film-poses.mp4")
+    ),
+    'poseshift predict runs/mine/adapt photos "films/*.mp4" --out predictions.parquet': Miniature(
+        creates=("predictions.parquet",)
+    ),
+    "poseshift predict runs/mine/adapt film.mp4 --boxes boxes.csv --out tracks.h5": Miniature(creates=("tracks.h5",)),
     "poseshift calibrate runs/mine/adapt": Miniature(),
     "poseshift export runs/mine/adapt --format onnx": Miniature(creates=("runs/mine/adapt/export/model.onnx",)),
     "poseshift predict runs/mine/adapt/export/model.onnx photos --out predictions.json": Miniature(
@@ -442,6 +450,9 @@ def write_material(work: Path) -> None:
         "annotations": [{"id": i, "image_id": i, "bbox": [5, 5, 40, 40], "category_id": 1} for i in range(6)],
     }
     (work / "boxes.json").write_text(json.dumps(boxes))
+    for name in ("film.mp4", "films/other.mp4"):
+        film(work / name, range(4))
+    (work / "boxes.csv").write_text("file,frame,x,y,width,height,id\nfilm.mp4,0,4,4,40,30,left mouse\n")
     for page, name in SHOWN:
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
         shown = re.findall(rf"```yaml\n(# {re.escape(name)}\n.*?)```", text, re.DOTALL)

@@ -21,11 +21,13 @@ from torch import nn
 
 from poseshift import cli, config
 from poseshift.config import RunConfig
+from poseshift.data.images import ImageFiles
 from poseshift.engine.label_free import LabelFree
 from poseshift.engine.run import Run
 from poseshift.engine.train import train
 from poseshift.models.pose_net import PoseOutput
 from poseshift.ops import heatmaps
+from poseshift.types import Annotations, Skeleton
 
 # 32 px give two threads nothing to do but wait for each other, and the bits of one are those of ``environment()``.
 torch.set_num_threads(1)
@@ -147,6 +149,22 @@ def photos(folder: Path, count: int, *, size: tuple[int, int] = (52, 40), seed: 
         files.append(folder / f"photo{number:02}.jpg")
         coarse.resize(size).save(files[-1])
     return files
+
+
+def whole_images(files: Sequence[Path]) -> Annotations:
+    """An instance a file, its box the whole image, without keypoints."""
+    images, count = ImageFiles(root=Path(), paths=tuple(map(str, files)), allow_outside=True), len(files)
+    return Annotations(
+        name="inputs",
+        images=images,
+        image_index=np.arange(count),
+        skeleton=Skeleton(name="none", keypoints=()),
+        keypoints=np.zeros((count, 0, 2), np.float32),
+        visible=np.zeros((count, 0), np.uint8),
+        boxes=np.array([(-0.5, -0.5, w - 0.5, h - 0.5) for w, h in map(images.size, range(count))], np.float32),
+        groups=np.arange(1, count + 1).astype(np.str_),
+        categories=np.full(count, "1"),
+    )
 
 
 def coco(

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tests import tiny
+from tests.apps.predict.films import film
 
-from poseshift.data import detections
-from poseshift.errors import DataError, FormatError
+from poseshift.apps.predict.inputs import open_inputs
+from poseshift.data.detections import read_boxes
+from poseshift.errors import DataError, FormatError, UsageError
 
 
 def write(folder: Path, images: Any, annotations: Any) -> Path:
@@ -21,29 +23,6 @@ def box(image: object, *numbers: object, **more: object) -> dict[str, object]:
     return {"id": 5, "image_id": image, "bbox": list(numbers), **more}
 
 
-def test_whole_images_have_their_outline_as_box(tmp_path: Path) -> None:
-    files = [*tiny.photos(tmp_path / "a", 1, size=(50, 20)), *tiny.photos(tmp_path / "b", 1, size=(7, 31))]
-    found = detections.whole_images(files)
-    assert found.boxes.tolist() == [[-0.5, -0.5, 49.5, 19.5], [-0.5, -0.5, 6.5, 30.5]]
-    assert found.groups.tolist() == ["1", "2"]
-    assert [record.key for record in found] == list(map(str, files))
-    assert len(found.skeleton) == 0
-    assert found.images.read(1).shape == (31, 7, 3)
-
-
-def test_files_that_are_no_images_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    files = tiny.photos(tmp_path, 3)
-    files[1].write_text("no image")
-    with caplog.at_level(logging.WARNING):
-        found = detections.whole_images(files)
-    assert found.groups.tolist() == ["1", "3"]
-    assert "photo01.jpg" in caplog.text
-    for file in files:
-        file.write_text("no image")
-    with pytest.raises(DataError, match="none of the 3 files is an image"):
-        detections.whole_images(files)
-
-
 def test_boxes_become_corners_and_keep_their_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = tiny.photos(tmp_path / "in", 3)
     images = [
@@ -53,11 +32,11 @@ def test_boxes_become_corners_and_keep_their_ids(tmp_path: Path, caplog: pytest.
     ]
     rows = [box(9, 1, 2.5, 3, 4, category_id=8), box("x7", -5, -6, 20, 30), box(3, 0, 0, 1, 1), box(77, 0, 0, 1, 1)]
     with caplog.at_level(logging.WARNING):
-        found = detections.from_coco(write(tmp_path, images, rows), files)
+        found = read_boxes(write(tmp_path, images, rows), open_inputs(files))
     assert found.boxes.tolist() == [[1, 2.5, 4, 6.5], [-5, -6, 15, 24]]
     assert (found.groups.tolist(), found.categories.tolist()) == (["9", "x7"], ["8", "1"])
     assert found.image_index.tolist() == [2, 0]
-    assert found.note == "boxes from boxes.json"
+    assert found.individuals.tolist() == ["", ""]
     assert "2 boxes belong to none of the images, 1 images have no box" in caplog.text
     assert np.isfinite(found.boxes).all()
 
@@ -87,9 +66,9 @@ def test_files_are_found_by_the_end_of_their_path(
     boxes = write(tmp_path, [{"id": 1, "file_name": name}], [box(1, 0, 0, 5, 5)])
     if expected is None:
         with pytest.raises(DataError, match=r"no box belongs to any of the 3 images, such as .*photo00\.jpg"):
-            detections.from_coco(boxes, files)
+            read_boxes(boxes, open_inputs(files))
     else:
-        assert detections.from_coco(boxes, files).image_index.tolist() == [expected]
+        assert read_boxes(boxes, open_inputs(files)).image_index.tolist() == [expected]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +82,7 @@ def test_a_box_that_is_none_is_named(numbers: tuple[object, ...], tmp_path: Path
     files = tiny.photos(tmp_path / "in", 1)
     boxes = write(tmp_path, [{"id": 1, "file_name": "photo00.jpg"}], [box(1, *numbers)])
     with pytest.raises(FormatError, match=r"boxes\.json: annotation 5: bbox .*expected four numbers") as caught:
-        detections.from_coco(boxes, files)
+        read_boxes(boxes, open_inputs(files))
     assert "\n" not in str(caught.value)
 
 
@@ -118,14 +97,64 @@ def test_a_box_that_is_none_is_named(numbers: tuple[object, ...], tmp_path: Path
         ('{"images": [{}], "annotations": [null]}', "no list 'annotations' of objects"),
         ('{"images": [{}], "annotations": [{}]}', "no box belongs to any"),
         ("\xff", "no JSON"),
+        ('{"images": [{"id": [1]}], "annotations": []}', r"image id \[1\], expected a number or a text"),
+        ('{"images": [{"id": 1, "frame_id": -1}], "annotations": []}', "frame_id -1, expected a number from 0 on"),
     ],
 )
 def test_files_that_hold_no_boxes(content: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(DataError, match=words):
-        detections.from_coco(tmp_path / "boxes.json", tiny.photos(tmp_path / "in", 1))
+        read_boxes(tmp_path / "boxes.json", open_inputs(tiny.photos(tmp_path / "in", 1)))
 
 
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\); .*give a COCO json"):
-        detections.from_coco(tmp_path / "nothing.json", [])
+        read_boxes(tmp_path / "nothing.json", open_inputs(tiny.photos(tmp_path / "in", 1)))
+
+
+def test_boxes_of_frames_from_json_and_csv(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    video, photos = film(tmp_path / "in/a.mp4", range(4)), tiny.photos(tmp_path / "in", 1)
+    inputs = open_inputs([video, *photos])
+    images = [
+        {"id": 1, "file_name": "a.mp4", "frame_id": 2},
+        {"id": 2, "file_name": "a.mp4#000000"},
+        {"id": 3, "file_name": "photo00.jpg"},
+        {"id": 4, "file_name": "a.mp4", "frame_id": 4},
+    ]
+    rows = [box(1, 1, 2, 3, 4, track_id=7), box(1, 5, 5, 9, 9, track_id=8), box(2, 1, 2, 3, 4), box(3, 1, 2, 3, 4)]
+    found = read_boxes(write(tmp_path, images, [*rows, box(4, 1, 2, 3, 4)]), inputs)
+    assert found.image_index.tolist() == [2, 2, 0, 4]
+    assert found.individuals.tolist() == ["7", "8", "", ""]
+    assert "1 boxes belong to none of the images, 2 images have no box" in caplog.text
+
+    (tmp_path / "boxes.csv").write_text(
+        "id,file,frame,x,y,width,height\n7,a.mp4,2,1,2,3,4\n8,in/a.mp4,2,5,5,9,9\n,a.mp4,0,1,2,3,4\n,photo00.jpg,,1,2,3,4\n"
+    )
+    same = read_boxes(tmp_path / "boxes.csv", inputs)
+    for column in ("image_index", "boxes", "individuals", "categories"):
+        np.testing.assert_array_equal(getattr(same, column), getattr(found, column))
+    assert same.groups.tolist() == ["3", "3", "1", "5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "has no column file, x, y, width, height"),
+        ("file,x,y,width\n", "has no column height; expected file, x, y"),
+        ("file,x,y,width,height\nphoto00.jpg,1,2,3\n", r"line 2: bbox \[1.0, 2.0, 3.0, None\], expected four numbers"),
+        ("file,x,y,width,height\nphoto00.jpg,1,2,3,nan\n", "line 2: bbox .*expected four numbers"),
+        ("file,x,y,width,height\nphoto00.jpg,1,2,0,4\n", "line 2: bbox .*the last two above 0"),
+        ("file,x,y,width,height,frame\nphoto00.jpg,1,2,3,4,first\n", "line 2: frame 'first', expected a number"),
+        ("file,x,y,width,height\nphoto07.jpg,1,2,3,4\n", "no box belongs to any of the 1 images, such as .*photo00"),
+        ("file,x,y,width,height,id\n" + "photo00.jpg,1,2,3,4,a\n" * 2, "id 'a' is twice in image 1"),
+        ('file,x,y,width,height\n"photo00.jpg,1,2,3,4\n', "unexpected end of data; correct it"),
+    ],
+)
+def test_a_csv_that_holds_no_boxes(content: str, words: str, tmp_path: Path) -> None:
+    inputs = open_inputs(tiny.photos(tmp_path / "in", 1))
+    (tmp_path / "boxes.csv").write_text(content)
+    with pytest.raises(DataError, match=words) as caught:
+        read_boxes(tmp_path / "boxes.csv", inputs)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="expected a COCO json or a csv"):
+        read_boxes(tmp_path / "boxes.txt", inputs)

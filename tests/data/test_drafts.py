@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poseshift.data.drafts import draft, refuse_existing, staged
+from poseshift.data.drafts import draft, refuse_existing, replacement, staged
 from poseshift.errors import DataError
 
 
@@ -146,3 +146,20 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(DataError, match=r"out' cannot be written \(File exists\)"):
         put_on_stage(tmp_path / "out")
+
+
+def test_a_replacement_takes_the_place_of_a_file_and_of_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.csv"
+    target.write_text("before")
+    with pytest.raises(KeyError), replacement(target) as file:  # noqa: PT012 (a failure after half of the work)
+        file.write_text("half")
+        raise KeyError
+    assert target.read_text() == "before"
+    with replacement(target) as file:
+        assert file.suffix == ".csv"
+        file.write_text("after")
+        assert target.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    assert target.read_text() == "after"
+    with pytest.raises(DataError, match="is a folder, expected the name of a file"), replacement(tmp_path):
+        pass

@@ -7,7 +7,6 @@ from PIL import Image
 from tests import tiny
 from torch import Tensor, nn
 
-from poseshift.data import detections
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.engine import inference
 from poseshift.models.pose_net import PoseOutput
@@ -41,7 +40,7 @@ def spots(file: Path, size: tuple[int, int], places: list[tuple[float, float]]) 
 def test_what_the_net_sees_is_found_where_it_is(size: tuple[int, int], tmp_path: Path) -> None:
     places = [(20.3, 30.6), (34.8, 22.1)]
     spots(tmp_path / "a.png", size, places)
-    crops = Crops(detections.whole_images([tmp_path / "a.png"]), CropConfig(boxes="given", padding=1.2), size=96)
+    crops = Crops(tiny.whole_images([tmp_path / "a.png"]), CropConfig(boxes="given", padding=1.2), size=96)
     found = inference.infer(Sees(), crops, device=CPU)  # type: ignore[arg-type]
     np.testing.assert_allclose(found.predictions.keypoints[0], places, atol=0.3)
     assert found.predictions.crop_side.tolist() == pytest.approx([1.2 * max(size)])
@@ -78,7 +77,7 @@ def test_the_flip_test_swaps_sides_and_mirrors_back() -> None:
 
 def test_batches_do_not_matter_and_progress_is_told(tmp_path: Path) -> None:
     photos = tiny.photos(tmp_path, 5)
-    crops = Crops(detections.whole_images(photos), CropConfig(boxes="whole"), size=32)
+    crops = Crops(tiny.whole_images(photos), CropConfig(boxes="whole"), size=32)
     told: list[int] = []
     one = inference.infer(Sees(), crops, device=CPU, batch_size=2, advance=told.append)  # type: ignore[arg-type]
     other = inference.infer(Sees(), crops, device=CPU, batch_size=5)  # type: ignore[arg-type]
@@ -88,7 +87,7 @@ def test_batches_do_not_matter_and_progress_is_told(tmp_path: Path) -> None:
 
 def test_each_batch_is_seen_before_it_is_predicted_without_what_did_not_decode(tmp_path: Path) -> None:
     photos = tiny.photos(tmp_path, 5)
-    crops = Crops(detections.whole_images(photos), CropConfig(boxes="whole"), size=32, margin=4)
+    crops = Crops(tiny.whole_images(photos), CropConfig(boxes="whole"), size=32, margin=4)
     for number in (1, 4):
         photos[number].write_bytes(photos[number].read_bytes()[:200])
     order: list[object] = []
@@ -112,7 +111,7 @@ def test_each_batch_is_seen_before_it_is_predicted_without_what_did_not_decode(t
 
 def test_what_does_not_decode_has_no_prediction(tmp_path: Path) -> None:
     photos = tiny.photos(tmp_path, 4)
-    crops = Crops(detections.whole_images(photos), CropConfig(boxes="whole"), size=32)
+    crops = Crops(tiny.whole_images(photos), CropConfig(boxes="whole"), size=32)
     photos[1].write_bytes(photos[1].read_bytes()[:200])
     photos[3].write_bytes(b"")
     found = inference.infer(Sees(), crops, device=CPU)  # type: ignore[arg-type]
@@ -124,7 +123,7 @@ def test_what_does_not_decode_has_no_prediction(tmp_path: Path) -> None:
 
 def test_scores_of_logits_are_those_of_their_softmax(tmp_path: Path) -> None:
     spots(tmp_path / "a.png", (90, 60), [(20.3, 30.6), (34.8, 22.1)])
-    crops = Crops(detections.whole_images([tmp_path / "a.png"]), CropConfig(boxes="given", padding=1.2), size=96)
+    crops = Crops(tiny.whole_images([tmp_path / "a.png"]), CropConfig(boxes="given", padding=1.2), size=96)
     net = Sees()
     drawn = inference.infer(net, crops, device=CPU)  # type: ignore[arg-type]
     net.logit_sigma = 1.5  # type: ignore[assignment]

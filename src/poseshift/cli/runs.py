@@ -127,12 +127,31 @@ def evaluate(
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder, or an exported model (.onnx).")],
-    inputs: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
-    out: Annotated[Path, typer.Option(help="predictions.json (COCO results) or predictions.csv.")] = Path(
-        "predictions.json"
-    ),
+    inputs: Annotated[list[Path], typer.Argument(help="Images, videos, folders of them, and globs in quotes.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="predictions.json (COCO results), .csv (a table; of one video, DeepLabCut's), .h5 (DeepLabCut's) or "
+            ".parquet."
+        ),
+    ] = Path("predictions.json"),
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="[coco|table|deeplabcut|lightning_pose|parquet]",
+            help="Instead of what the ending of --out means.",
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="An mp4 to write: the one video that is given, with the skeletons drawn in.")
+    ] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="COCO json with a box for each instance; else whole images.")
+        Path | None,
+        typer.Option(
+            help="COCO json or csv (file, [frame,] x, y, width, height, [id]) with a box for each instance; else "
+            "whole images."
+        ),
     ] = None,
     checkpoint: Which = "best",
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
@@ -148,28 +167,58 @@ def predict(
         bool, typer.Option("--raw-scores", help="Heights of heatmap peaks instead of calibrated probabilities.")
     ] = False,
     device: Device = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(help="here; or ray: over the workers of a Ray cluster, --out being a folder of Parquet files."),
+    ] = "here",
+    workers: Annotated[int | None, typer.Option(help="Of --engine ray; default one a processor.")] = None,
 ) -> None:
-    """Predict keypoints of images and folders; a score is the probability that the keypoint is right, if calibrated.
+    """Predict keypoints of images and videos; a score is the probability that the keypoint is right, if calibrated.
 
-    Example: poseshift predict runs/mine/source photos --adapt statistics --out predictions.csv
+    Example: poseshift predict runs/mine/adapt film.mp4 --out film.csv --overlay film-poses.mp4
     """
     from poseshift.apps.predict import predict as run_predict
+    from poseshift.apps.predict.on_ray import chosen_engine
     from poseshift.engine.progress import bar
 
+    given = {"--format": format_, "--overlay": overlay, "--boxes": boxes, "--adapt": adapt}
+    if chosen_engine(engine, given=given, workers=workers):
+        options = {"which": _which(checkpoint), "flip_test": flip_test, "raw_scores": raw_scores, "device": device}
+        _predict_on_ray(run, inputs, out, options, workers)
+        return
     with bar("predict") as advance:
-        _, found = run_predict(
+        instances, found = run_predict(
             run,
             inputs,
             out=out,
+            format=format_,
+            overlay=overlay,
             boxes=boxes,
             which=_which(checkpoint),
             flip_test=flip_test,
             adapt=adapt,
             raw_scores=raw_scores,
             device=device,
+            expect=advance.expect,
             advance=advance,
         )
-    print(f"{found.count} instances: {out}; scores are {'calibrated' if found.calibrated else 'raw'}")
+    without = f", {len(instances) - found.count} without a prediction" if found.count < len(instances) else ""
+    print(f"{found.count} instances{without}: {out}; scores are {'calibrated' if found.calibrated else 'raw'}")
+    if overlay is not None:
+        print(f"overlay: {overlay}")
+
+
+def _predict_on_ray(run: Path, inputs: list[Path], out: Path, options: dict[str, Any], workers: int | None) -> None:
+    from poseshift.apps.predict import on_ray
+    from poseshift.engine.progress import bar
+
+    with bar("parts") as advance:
+        done = on_ray.predict(
+            run, inputs, out=out, options=options, workers=workers, expect=advance.expect, advance=advance
+        )
+    there = f", {done.skipped} of them were there" if done.skipped else ""
+    without = f", {done.failed} without a prediction" if done.failed else ""
+    print(f"{done.instances} instances{without}: {out} ({done.parts} parts{there})")
 
 
 def calibrate(

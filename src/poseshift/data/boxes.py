@@ -41,12 +41,12 @@ def crop_regions(annotations: Annotations, mode: BoxMode, *, padding: float = 1.
     if not padding > 0:
         raise UsageError(f"boxes: padding {padding} is not above 0; 1 keeps the box, 1.25 adds an eighth on each side")
     if mode == "whole":
-        return _squares(_image_boxes(annotations.images, annotations.image_index), 1.0)
-    return _squares(_given(annotations) if mode == "given" else _around_keypoints(annotations), padding)
+        return squares(_image_boxes(annotations.images, annotations.image_index), 1.0)
+    return squares(_given(annotations) if mode == "given" else _around_keypoints(annotations), padding)
 
 
-def _squares(boxes: FloatArray, padding: float) -> FloatArray:
-    """The squares about the centres of ``boxes`` (``N×4``) with ``padding`` times their longer side."""
+def squares(boxes: FloatArray, padding: float) -> FloatArray:
+    """The squares about the centres of ``boxes`` (``N×4``) with ``padding`` times their longer side, ``N×4``."""
     corners = boxes.astype(np.float64)
     centre = (corners[:, :2] + corners[:, 2:]) / 2
     half = (corners[:, 2:] - corners[:, :2]).max(axis=1, keepdims=True, initial=MINIMUM_SIDE) * (padding / 2)

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from poseshift.data import canonical
 from poseshift.data.boxes import BoxMode, crop_regions
 from poseshift.data.crop_files import CropFile, crop_file
-from poseshift.data.images import padded_crop
 from poseshift.data.windows import UnitImages
 from poseshift.errors import DataError
 from poseshift.types import Annotations, FloatArray, IntArray
@@ -155,18 +155,15 @@ class Crops(Dataset[Item]):
     @property
     def scale(self) -> FloatArray:
         """``N`` factors from image pixels to canonical pixels."""
-        return (self.size / (self.regions[:, 2] - self.regions[:, 0])).astype(np.float32)
+        return canonical.scale(self.regions, self.size)
 
     def to_canonical(self, keypoints: FloatArray) -> FloatArray:
         """Keypoints ``N×K×2`` from image pixels to canonical pixels."""
-        scale = self.scale[:, None, None]
-        corner = self.regions[:, None, :2]
-        return ((keypoints - corner) * scale - 0.5).astype(np.float32)
+        return canonical.to_canonical(keypoints, self.regions, self.size)
 
     def to_image(self, keypoints: FloatArray, rows: slice = slice(None)) -> FloatArray:
         """The inverse of :meth:`to_canonical` for ``rows``."""
-        scale = self.scale[rows, None, None]
-        return ((keypoints + 0.5) / scale + self.regions[rows, None, :2]).astype(np.float32)
+        return canonical.to_image(keypoints, self.regions[rows], self.size)
 
     def __getitem__(self, row: int) -> Item:
         """The crop of ``row``, or of the next row that decodes; up to 20 in turn may fail.
@@ -202,8 +199,4 @@ class Crops(Dataset[Item]):
 
     def _decode(self, row: int) -> Tensor:
         image = self.annotations.images.read(int(self.annotations.image_index[row]))
-        side = self.size + 2 * self.margin
-        grow = self.margin / self.scale[row]
-        x0, y0, x1, y1 = self.regions[row]
-        crop, _ = padded_crop(image, (x0 - grow, y0 - grow, x1 + grow, y1 + grow), (side, side))
-        return torch.from_numpy(crop)
+        return torch.from_numpy(canonical.cut(image, self.regions[row], size=self.size, margin=self.margin))

@@ -1,87 +1,153 @@
-"""Boxes without keypoints: which instances to look at in a set of image files."""
+"""Boxes without keypoints: which instances to look at in images and frames of videos.
+
+A COCO json has ``images`` and ``annotations`` with a ``bbox``; a csv has the columns ``file``, ``x``, ``y``, ``width``,
+``height`` and, where they are of use, ``frame`` and ``id``. ``x`` and ``y`` are the box's top left corner in pixels. A
+frame of a video is named by ``frame`` (in COCO ``frame_id`` of the image), counted from 0, or by ``film.mp4#000012``.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from poseshift.data.images import ImageFiles
-from poseshift.data.texts import read_json
-from poseshift.errors import DataError, FormatError
-from poseshift.types import Annotations, Skeleton
+from poseshift.data.texts import read_json, read_text
+from poseshift.errors import DataError, FormatError, UsageError
+from poseshift.types import FloatArray, IntArray
 
 log = logging.getLogger(__name__)
 
-NO_KEYPOINTS = Skeleton(name="none", keypoints=())
+
+class Named(Protocol):
+    """Images that can be found by their names."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def key(self, index: int) -> str:
+        """The name of an image, for messages."""
+
+    def find(self, name: str, frame: int | None) -> int | None:
+        """The image that a file's name and a frame's number mean; None for a stranger, or one of several."""
 
 
-def whole_images(files: Sequence[Path]) -> Annotations:
-    """One instance a file, its box the whole image; its group is the number of the file, from 1, as COCO's image id.
+_COLUMNS = ("x", "y", "width", "height")
 
-    Files whose header does not read are logged and left out.
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detections:
+    """Which instances there are, ``N`` of them.
+
+    Attributes:
+        image_index: ``N``: the image that each lies in.
+        boxes: ``N×4`` corners, in the convention of :mod:`poseshift.types`.
+        groups: ``N`` ids of images, as the file has them.
+        categories: ``N`` ids of categories.
+        individuals: ``N`` names of individuals, each at most once in an image; empty where the file has none.
+    """
+
+    image_index: IntArray
+    boxes: FloatArray
+    groups: npt.NDArray[np.str_]
+    categories: npt.NDArray[np.str_]
+    individuals: npt.NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.image_index)
+
+
+class _Row(NamedTuple):
+    image: int
+    corners: tuple[float, ...]
+    group: str
+    category: str
+    individual: str
+
+
+def read_boxes(file: Path, images: Named) -> Detections:
+    """The boxes of a json or csv.
+
+    Args:
+        file: Which, see the head of this module.
+        images: Which these boxes may lie in.
 
     Raises:
-        DataError: None of the files is an image.
+        UsageError: Another ending.
+        DataError: The file cannot be read, or no box belongs to any image.
+        FormatError: It is not such a file, a box is not four finite numbers, or an individual is twice in an image.
     """
-    images, rows, reason = _images(files), [], ""
-    for number in range(len(files)):
-        try:
-            width, height = images.size(number)
-        except DataError as error:
-            reason = str(error)
-            log.warning("left out: %s", reason)
-            continue
-        rows.append((number, str(number + 1), "1", (-0.5, -0.5, width - 0.5, height - 0.5)))
+    if file.suffix.lower() not in _READERS:
+        raise UsageError(f"--boxes {file}: expected a COCO json or a csv; rename or convert it")
+    rows, strangers = _READERS[file.suffix.lower()](file, images)
     if not rows:
-        raise DataError(f"none of the {len(files)} files is an image that can be read; the last: {reason}")
-    return _annotations(files, rows, note="whole images")
+        raise DataError(
+            f"{file}: no box belongs to any of the {len(images)} images, such as {images.key(0)}; check its names of "
+            "files and numbers of frames"
+        )
+    bare = len(images) - len({row.image for row in rows})
+    if strangers or bare:
+        log.warning("%s: %d boxes belong to none of the images, %d images have no box", file, strangers, bare)
+    _refuse_twice(file, rows)
+    return Detections(
+        image_index=np.array([row.image for row in rows], np.int64),
+        boxes=np.array([row.corners for row in rows], np.float32),
+        groups=np.array([row.group for row in rows], np.str_),
+        categories=np.array([row.category for row in rows], np.str_),
+        individuals=np.array([row.individual for row in rows], np.str_),
+    )
 
 
-def from_coco(boxes: Path, files: Sequence[Path]) -> Annotations:
-    """The boxes of a COCO json for the given files, matched by path ending; group is image id, category category id.
+def _refuse_twice(file: Path, rows: Sequence[_Row]) -> None:
+    seen: set[tuple[int, str]] = set()
+    for row in rows:
+        if row.individual and (row.image, row.individual) in seen:
+            raise FormatError(
+                f"{file}: id {row.individual!r} is twice in image {row.group}; give each instance an id of its own"
+            )
+        seen.add((row.image, row.individual))
 
-    Raises:
-        FormatError: The json has no images or annotations, or a box is not four finite numbers.
-        DataError: No box belongs to any of the files.
-    """
-    document = _load(boxes)
-    by_name: dict[str, list[int]] = {}
-    for number, file in enumerate(files):
-        by_name.setdefault(file.name, []).append(number)
-    number_of = {
-        image.get("id"): _match(str(image.get("file_name", "")), files, by_name) for image in document["images"]
+
+def _coco(file: Path, images: Named) -> tuple[list[_Row], int]:
+    """The rows of a COCO json, and the number of boxes in images that are not there."""
+    document = _load(file)
+    image_of = {
+        _id(file, image.get("id")): images.find(str(image.get("file_name", "")), _frame(file, image))
+        for image in document["images"]
     }
     rows, strangers = [], 0
     for annotation in document["annotations"]:
-        at = number_of.get(annotation.get("image_id"))
-        if at is None:
+        image = image_of.get(_id(file, annotation.get("image_id")))
+        if image is None:
             strangers += 1
             continue
-        corners = _corners(annotation.get("bbox"), f"{boxes}: annotation {annotation.get('id')}")
-        rows.append((at, str(annotation["image_id"]), str(annotation.get("category_id", 1)), corners))
-    if not rows:
-        raise DataError(
-            f"{boxes}: no box belongs to any of the {len(files)} images, such as {files[0]}; check file_name"
-        )
-    bare = len(files) - len({row[0] for row in rows})
-    if strangers or bare:
-        log.warning("%s: %d boxes belong to none of the images, %d images have no box", boxes, strangers, bare)
-    return _annotations(files, rows, note=f"boxes from {boxes.name}")
+        corners = _corners(annotation.get("bbox"), f"{file}: annotation {annotation.get('id')}")
+        group, track = str(annotation["image_id"]), annotation.get("track_id")
+        category = str(annotation.get("category_id", 1))
+        rows.append(_Row(image, corners, group, category, "" if track is None else str(track)))
+    return rows, strangers
 
 
-def _corners(box: Any, place: str) -> tuple[float, ...]:
-    """``(x0, y0, x1, y1)`` of COCO's x, y, width, height."""
-    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)
-    if not numbers or not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
+def _id(file: Path, value: Any) -> int | str | None:
+    if value is not None and not isinstance(value, int | str):
+        raise FormatError(f"{file}: image id {value!r}, expected a number or a text; correct the file")
+    return value
+
+
+def _frame(file: Path, image: dict[str, Any]) -> int | None:
+    number = image.get("frame_id")
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
         raise FormatError(
-            f"{place}: bbox {box}, expected four numbers x, y, width, height, the last two above 0; correct the file"
+            f"{file}: image {image.get('id')} has frame_id {number!r}, expected a number from 0 on; correct the file"
         )
-    x, y, width, height = map(float, box)
-    return x, y, x + width, y + height
+    return number
 
 
 def _load(boxes: Path) -> dict[str, Any]:
@@ -94,32 +160,53 @@ def _load(boxes: Path) -> dict[str, Any]:
     return found
 
 
-def _match(name: str, files: Sequence[Path], by_name: dict[str, list[int]]) -> int | None:
-    """The file whose path ends in ``name``; None where there is none or several."""
-    candidates = by_name.get(Path(name.replace("\\", "/")).name, [])
-    tail = "/" + name.replace("\\", "/").removeprefix("./").lstrip("/")
-    exact = [number for number in candidates if f"/{files[number].as_posix()}".endswith(tail)]
-    chosen = exact or candidates
-    return chosen[0] if len(chosen) == 1 else None
+def _csv(file: Path, images: Named) -> tuple[list[_Row], int]:
+    """The rows of a csv, and the number of boxes in images that are not there."""
+    table = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
+    rows, strangers = [], 0
+    try:
+        if missing := [name for name in ("file", *_COLUMNS) if name not in (table.fieldnames or ())]:
+            raise FormatError(
+                f"{file}: its first line has no column {', '.join(missing)}; expected file, x, y, width, height and, "
+                "where they are of use, frame and id"
+            )
+        for line in table:
+            place = f"{file}, line {table.line_num}"
+            corners = _corners([_number(line[name]) for name in _COLUMNS], place)
+            image = images.find(line["file"] or "", _whole(line.get("frame"), place))
+            if image is None:
+                strangers += 1
+            else:
+                rows.append(_Row(image, corners, str(image + 1), "1", line.get("id") or ""))
+    except csv.Error as error:
+        raise FormatError(f"{file}, line {table.line_num}: {error}; correct it or write the file again") from error
+    return rows, strangers
 
 
-def _images(files: Sequence[Path]) -> ImageFiles:
-    return ImageFiles(root=Path(), paths=tuple(str(file) for file in files), allow_outside=True)
+def _number(text: str | None) -> float | str | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return text
 
 
-def _annotations(
-    files: Sequence[Path], rows: Sequence[tuple[int, str, str, tuple[float, ...]]], *, note: str
-) -> Annotations:
-    count = len(rows)
-    return Annotations(
-        name="inputs",
-        images=_images(files),
-        image_index=np.array([row[0] for row in rows], np.int64),
-        skeleton=NO_KEYPOINTS,
-        keypoints=np.zeros((count, 0, 2), np.float32),
-        visible=np.zeros((count, 0), np.uint8),
-        boxes=np.array([row[3] for row in rows], np.float32).reshape(count, 4),
-        groups=np.array([row[1] for row in rows], np.str_),
-        categories=np.array([row[2] for row in rows], np.str_),
-        note=note,
-    )
+def _whole(text: str | None, place: str) -> int | None:
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise FormatError(f"{place}: frame {text!r}, expected a number from 0 on, or nothing; correct the file")
+    return int(text)
+
+
+def _corners(box: Any, place: str) -> tuple[float, ...]:
+    """``(x0, y0, x1, y1)`` of COCO's x, y, width, height."""
+    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)
+    if not numbers or not all(map(math.isfinite, box)) or box[2] <= 0 or box[3] <= 0:
+        raise FormatError(
+            f"{place}: bbox {box}, expected four numbers x, y, width, height, the last two above 0; correct the file"
+        )
+    x, y, width, height = map(float, box)
+    return x, y, x + width, y + height
+
+
+_READERS: dict[str, Callable[[Path, Named], tuple[list[_Row], int]]] = {".json": _coco, ".csv": _csv}

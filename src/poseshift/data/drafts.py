@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and never in the place of others.
+"""Files and folders that appear whole or not at all, and in the place of others only where that is asked for.
 
 What fails or is interrupted leaves nothing; a process that is killed leaves a hidden draft and nothing of the name that
 was asked for. Nothing is synced to the disk: what a loss of power spoils can be written again from what it was made of.
@@ -67,13 +67,29 @@ def draft(target: Path) -> Iterator[Path]:
         DataError: ``target`` exists already, or the disk refuses; nothing is left behind then.
     """
     refuse_existing(target)
+    with _drafted(target) as temporary:
+        yield temporary
+        refuse_existing(target)
+
+
+@contextmanager
+def replacement(target: Path) -> Iterator[Path]:
+    """As :func:`draft`, but a file of the name ``target`` is replaced. Raises :class:`DataError`."""
+    if target.is_dir():
+        raise DataError(f"{str(target)!r} is a folder, expected the name of a file; give another name")
+    with _drafted(target) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _drafted(target: Path) -> Iterator[Path]:
+    """A temporary name that becomes ``target`` where nothing fails."""
     temporary = target.with_name(f".{os.getpid()}.{target.name}")
     try:
         with _made(target.parent):
             try:
                 yield temporary
-                refuse_existing(target)
-                temporary.rename(target)
+                temporary.replace(target)
             finally:
                 _remove(temporary)
     except OSError as error:

@@ -54,7 +54,7 @@ def pyarrow_module() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise UsageError("packed data needs pyarrow, which is not installed; pip install 'poseshift[pack]'") from error
+        raise UsageError("Parquet files need pyarrow, which is not installed; pip install 'poseshift[pack]'") from error
     return pyarrow
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -55,11 +55,35 @@ class Progress:
             print(f"{self.label}: {done}/{self.total}, {left / 60:.1f} min left  {note}", file=sys.stderr, flush=True)
 
 
+class Counter:
+    """A bar over instances, called with the number done; on a pipe, if it is known how many, a line now and then."""
+
+    def __init__(self, bars: Bar, label: str) -> None:
+        self._bars, self._label, self._live = bars, label, bars.console.is_terminal
+        self._task = bars.add_task(label, total=None)
+        self._total, self._done = 0, 0
+        self._began = self._said = time.monotonic()
+
+    def expect(self, total: int) -> None:
+        """Says how many there are."""
+        self._total, self._began = total, time.monotonic()
+        self._bars.update(self._task, total=total)
+
+    def __call__(self, count: int) -> None:
+        """Some more are done."""
+        self._done += count
+        self._bars.advance(self._task, count)
+        now = time.monotonic()
+        if self._total and not self._live and processes.main() and now - self._said > INTERVAL:
+            self._said = now
+            left = (now - self._began) / self._done * (self._total - self._done)
+            print(f"{self._label}: {self._done}/{self._total}, {left / 60:.1f} min left", file=sys.stderr, flush=True)
+
+
 @contextmanager
-def bar(label: str) -> Iterator[Callable[[int], None]]:
-    """A bar over instances whose number is not known beforehand; yields what to call with the number done."""
+def bar(label: str) -> Iterator[Counter]:
+    """A bar over instances; yields what to call with the number done, and to tell how many to expect."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, disable=not (console.is_terminal and processes.main())) as bars:
-        task = bars.add_task(label, total=None)
-        yield lambda count: bars.advance(task, count)
+        yield Counter(bars, label)

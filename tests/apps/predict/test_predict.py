@@ -1,17 +1,20 @@
 import csv
 import json
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from tests import tiny
+from tests.apps.predict.films import film
 
-from poseshift.apps.predict import find_images, predict
+from poseshift.apps.predict import predict
+from poseshift.apps.predict.inputs import find_files
 from poseshift.data.skeletons import SKELETONS
 from poseshift.engine.run import Run
-from poseshift.errors import DataError, UsageError
+from poseshift.errors import DataError, TrainingError, UsageError
 from poseshift.methods import TEST_TIME
 
 LSP = SKELETONS["lsp"]
@@ -176,11 +179,11 @@ def test_images_that_do_not_decode_are_reported_and_left_out(
 
 def test_nothing_that_decodes_is_an_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"none of the 1 files is an image that can be read; .*a\.jpg"):
+    with pytest.raises(DataError, match=r"none of the 1 images decodes; the last: .*a\.jpg"):
         predict(run, [tmp_path / "a.jpg"], out=tmp_path / "p.json")
     (photo,) = tiny.photos(tmp_path / "photos", 1)
     photo.write_bytes(photo.read_bytes()[: photo.stat().st_size * 9 // 10])
-    with pytest.raises(DataError, match=r"1 images in turn do not decode, the last: .*photo00\.jpg"):
+    with pytest.raises(DataError, match=r"none of the 1 images decodes; the last: .*photo00\.jpg"):
         predict(run, [photo], out=tmp_path / "p.json")
     assert not (tmp_path / "p.json").exists()
 
@@ -192,18 +195,18 @@ def test_folders_are_searched_and_files_taken_once(tmp_path: Path) -> None:
         Image.new("RGB", (4, 3)).save(inner / name, format="PNG")
     (tmp_path / "in" / "folder.jpg").mkdir()
     files = [inner / "a.jpg", inner / "b.PNG"]
-    assert find_images([tmp_path / "in"]) == files
-    assert find_images([inner / "b.PNG", tmp_path / "in"]) == files[::-1]
+    assert find_files([tmp_path / "in"]) == files
+    assert find_files([inner / "b.PNG", tmp_path / "in"]) == files[::-1]
     with pytest.raises(DataError, match="no such file or folder"):
-        find_images([tmp_path / "nothing"])
+        find_files([tmp_path / "nothing"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no images in .*expected files ending in \.bmp"):
-        find_images([tmp_path / "empty"])
+    with pytest.raises(DataError, match=r"no images or videos in .*expected files ending in \.3gp"):
+        find_files([tmp_path / "empty"])
 
 
 @pytest.mark.parametrize("name", ["predictions.txt", "predictions"])
 def test_an_ending_that_cannot_be_written_is_refused_before_any_work(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"give a name that ends in \.json or \.csv"):
+    with pytest.raises(UsageError, match=r"give a name that ends in \.json, \.csv, \.h5 or \.parquet"):
         predict(tmp_path / "no run", [tmp_path / "no image"], out=tmp_path / name)
 
 
@@ -276,3 +279,86 @@ def test_what_does_not_decode_scores_nothing_calibrated_or_not(
     assert found.count == 2
     assert (found.scores[1] == 0).all()
     assert (found.scores[[0, 2]] > 0).all()
+
+
+def test_a_film_by_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the file as it was filmed, on its side, to DeepLabCut's table and a film that is upright."""
+    video = film(tmp_path / "in/film.mp4", degrees=90)
+    words = ("predict", run.path, video, "--raw-scores")
+    out, overlay = tmp_path / "out/film.csv", tmp_path / "out/film-poses.mp4"
+    assert tiny.call(monkeypatch, *words, "--out", out, "--overlay", overlay) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"12 instances: {out}; scores are raw",
+        f"overlay: {overlay}",
+    ]
+    with out.open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert [row[0] for row in rows] == ["scorer", "bodyparts", "coords", *map(str, range(12))]
+    assert rows[2][1:4] == ["x", "y", "likelihood"]
+    for row in rows[3:]:
+        found = np.array(row[1:], np.float64).reshape(14, 3)[:, :2]
+        np.testing.assert_allclose(found, expected(23.5 - 32, -0.5, 64), atol=0.01)
+    instances, _ = predict(run, [video])
+    assert [record.key for record in instances][:2] == [f"{video}#000000", f"{video}#000001"]
+    assert instances.images.read(1).shape == (64, 48, 3)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["film-poses.mp4", "film.csv"]
+
+
+def test_frames_without_a_prediction_are_counted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tiny.photos(tmp_path / "photos", 3)
+    photos[1].write_bytes(photos[1].read_bytes()[: photos[1].stat().st_size * 9 // 10])
+    out = tmp_path / "p.parquet"
+    assert tiny.call(monkeypatch, "predict", run.path, *photos, "--out", out, "--raw-scores") == 0
+    assert capsys.readouterr().out == f"2 instances, 1 without a prediction: {out}; scores are raw\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--format", "yaml"],
+            "--format yaml: unknown; expected one of coco, table, deeplabcut, lightning_pose, parquet",
+        ),
+        (["--format", "coco", "--out", "p.csv"], "p.csv: cannot write .csv as coco; give a name that ends in .json"),
+        (["--out", "film.mp4"], "film.mp4: cannot write .mp4; give a name that ends in .json, .csv, .h5 or .parquet"),
+        (["--overlay", "film.mp4"], "film.mp4: is one of the inputs, which are never overwritten; give another name"),
+        (["--boxes", "b.csv", "--out", "b.csv"], "b.csv: is one of the inputs, which are never overwritten"),
+        (["--boxes", "b.txt"], "--boxes b.txt: expected a COCO json or a csv"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line_and_touches_nothing(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    film(tmp_path / "film.mp4", range(2))
+    (tmp_path / "b.csv").write_text("file,frame,x,y,width,height\nfilm.mp4,0,1,1,9,9\n")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert tiny.call(monkeypatch, "predict", run.path, "film.mp4", *options) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("poseshift:")]
+    assert line.startswith(f"poseshift: {words}")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_device_that_fails_ends_it_with_nothing_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in the net's thread reaches the caller as it is, and the threads are gone."""
+
+    def fails(self: object, images: object) -> None:
+        raise TrainingError("the net fails")
+
+    monkeypatch.setattr(tiny.Says, "forward", fails)
+    video = film(tmp_path / "film.mp4")
+    with pytest.raises(TrainingError, match="the net fails"):
+        predict(run, [video], out=tmp_path / "film.csv", overlay=tmp_path / "poses.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
