@@ -81,7 +81,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(run: Run, photos: Path, two_w
     assert (done.parts, done.instances, done.failed, done.skipped) == (COUNT + 1, COUNT, 1, 0)
     table = pq.read_table(tmp_path / "out").to_pydict()
     assert Counter(table["file"]) == Counter(str(photos / f"{number:03}.png") for number in range(COUNT))
-    _, alone = predict(run, [photos], out=tmp_path / "alone.parquet")
+    predict(run, [photos], out=tmp_path / "alone.parquet")
     expected = pq.read_table(tmp_path / "alone.parquet").to_pydict()
     rows = {name: row for row, name in enumerate(expected["file"])}
     order = [rows[name] for name in table["file"]]

@@ -1,8 +1,8 @@
 """What is predicted part by part, by many machines or in many sittings: which parts there are, and which are done.
 
 A part is some hundred images, a video, or a row group of a Parquet file with a column ``image`` of ``{bytes, path}``,
-as packed data have. A folder has ``part-NNNNN.parquet`` for each, whole or not at all, and ``_plan.json``, which says what
-it was made from; ``_failed/`` names the parts of which no image decodes.
+as packed data have. A folder has ``part-NNNNN.parquet`` for each, whole or not at all, and ``_plan.json``, which says
+what it was made from; ``_failed/`` names the parts of which no image decodes.
 """
 
 from __future__ import annotations
