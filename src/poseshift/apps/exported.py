@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class Exported:
         self.skeleton = self._skeleton()
         self.input_size = int(self._said("input_size"))
         self.padding = float(self._said("padding"))
-        self.cut: str | None = self._said("cut")
+        self.cut: Literal["whole", "given", "from_keypoints"] | None = self._said("cut")
         self.calibrated = bool(self._said("calibrated"))
         self.flip_test = bool(self._said("flip_test"))
 

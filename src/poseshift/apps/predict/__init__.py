@@ -90,7 +90,7 @@ def predict(
         )
         model = Exported(run, device=device)
         asked = Asked(open_inputs(inputs), out=out, format=format, overlay=overlay, boxes=boxes)
-        result = estimate(model, asked, _looks_of(model), expect=expect, advance=advance)
+        result = estimate(model, asked, looks_of(model), expect=expect, advance=advance)
         return result.instances, result.predictions
     if find_spec("torch") is None:
         raise UsageError(f"{run}: a run needs torch, which is not installed; install it, or give an exported .onnx")
@@ -119,7 +119,8 @@ def refuse_decided(model: str | Path, asked: Mapping[str, object]) -> None:
         raise UsageError(f"{model}: --{name} is not for exported models; give it to `poseshift export`, or use the run")
 
 
-def _looks_of(model: Exported) -> Looks:
+def looks_of(model: Exported) -> Looks:
+    """How an exported model wants to be shown images; warns where its scores are raw."""
     if not model.calibrated:
         log.warning("scores are raw, the heights of heatmap peaks: the model was exported without calibration")
     return Looks(padding=model.padding, trained=model.cut, batch_size=16)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 NO_KEYPOINTS = Skeleton(name="none", keypoints=())
 Part = tuple[list[int], FloatArray, FloatArray, FloatArray, dict[int, str], int]
-"""Rows that a process filled, their keypoints, scores and boxes; what failed there, and how many images it looked at."""
+"""Rows that a process filled, their keypoints, scores and boxes; what failed there; how many images it looked at."""
 
 
 def looks_at(inputs: Inputs, detections: Detections | None, *, every: bool) -> Generator[Look]:

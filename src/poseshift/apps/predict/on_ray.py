@@ -13,12 +13,14 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from poseshift.apps.exported import SUFFIX, Exported
+from poseshift.apps.predict.estimator import Estimator, Looks
 from poseshift.apps.predict.inputs import open_inputs
 from poseshift.apps.predict.parts import (
     FAILED,
@@ -39,6 +41,28 @@ from poseshift.errors import DataError, PoseshiftError, UsageError
 log = logging.getLogger(__name__)
 
 
+def chosen_engine(engine: str, *, given: Mapping[str, object], workers: int | None) -> bool:
+    """Whether Ray is to predict.
+
+    Args:
+        engine: ``here`` or ``ray``.
+        given: Options that only an engine on this machine has, by their names.
+        workers: That only Ray has.
+
+    Raises:
+        UsageError: Another engine, or options that it does not have.
+    """
+    if engine not in ("here", "ray"):
+        raise UsageError(f"--engine {engine}: unknown; expected here or ray")
+    if engine == "here" and workers is not None:
+        raise UsageError("--workers: is of --engine ray; leave it out")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}: expected at least 1")
+    for name in [name for name, value in given.items() if value is not None] if engine == "ray" else []:
+        raise UsageError(f"{name}: --engine ray does not have it: it takes each image whole and writes Parquet")
+    return engine == "ray"
+
+
 def predict(
     model: str | Path,
     inputs: Sequence[str | Path],
@@ -54,7 +78,7 @@ def predict(
     """Predicts keypoints of many images on the machines of a Ray cluster, each image whole, as one instance.
 
     Args:
-        model: A run folder that all machines see.
+        model: A run folder or exported model that all machines see.
         inputs: Images, videos, folders of them, globs, Parquet files and packed data, on paths that all machines see.
         out: A folder of Parquet files, made where it is not there.
         options: Keywords of :func:`poseshift.apps.predict.torch_estimator.opened`.
@@ -138,17 +162,14 @@ class Worker:
     """Predicts parts with a model that it opens once.
 
     Args:
-        model: A run folder.
+        model: A run folder, or an exported model.
         folder: Where parts are written.
         options: Of the estimator.
     """
 
     def __init__(self, model: str, folder: str, options: dict[str, Any]) -> None:
-        from poseshift.apps.predict import torch_estimator
-        from poseshift.engine.run import open_run
-
-        chosen = {"which": "best", "flip_test": False, "adapt": None, "raw_scores": False, "device": "auto", **options}
-        self.estimator, self.folder = torch_estimator.opened(open_run(model), **chosen), Path(folder)
+        self.folder = Path(folder)
+        self.estimator, self.looks = opened(model, options)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Does a part; what is wrong with the model or the disk is told, not raised, since it would be tried again."""
@@ -176,7 +197,7 @@ class Worker:
         from poseshift.apps.predict.writers import parquet
 
         try:
-            result = estimate(self.estimator, Asked(open_inputs(files)), self.estimator.looks)
+            result = estimate(self.estimator, Asked(open_inputs(files)), self.looks)
         except DataError as error:
             (self.folder / FAILED).mkdir(exist_ok=True)
             with replacement(self.folder / FAILED / f"{part.name}.json") as draft:
@@ -186,3 +207,20 @@ class Worker:
             parquet.write(result, draft)
             if names:
                 renamed(draft, names)
+
+
+def opened(model: str, options: dict[str, Any]) -> tuple[Estimator, Looks]:
+    """What a worker asks: a run's checkpoint, or an exported model, and how it wants to be shown images."""
+    from poseshift.apps.predict import looks_of, refuse_decided
+
+    if Path(model).suffix == SUFFIX:
+        decided = {"checkpoint": options.get("which", "best") != "best", "flip-test": options.get("flip_test")}
+        refuse_decided(model, {**decided, "raw-scores": options.get("raw_scores")})
+        exported = Exported(model, device=options.get("device", "auto"))
+        return exported, looks_of(exported)
+    from poseshift.apps.predict import torch_estimator
+    from poseshift.engine.run import open_run
+
+    usual = {"which": "best", "flip_test": False, "adapt": None, "raw_scores": False, "device": "auto"}
+    estimator = torch_estimator.opened(open_run(model), **{**usual, **options})
+    return estimator, estimator.looks

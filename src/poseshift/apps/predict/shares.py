@@ -26,7 +26,7 @@ class Shares:
     gathered: Callable[[T], list[T]] = lambda mine: [mine]
 
     def mine(self, looks: Iterable[Look], size: int) -> Generator[Look]:
-        """Every ``count``-th run of ``size`` looks; of whole images these are the batches, and so the bits, of one process."""
+        """Every ``count``-th run of ``size`` looks; of whole images the batches of one process, and its bits."""
         for number, one in enumerate(looks):
             if self.count == 1 or number // size % self.count == self.index:
                 yield one
