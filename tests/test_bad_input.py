@@ -284,5 +284,5 @@ def test_a_place_that_takes_no_files(finished: Run, monkeypatch: Patch, capsys: 
     says(refused(3, monkeypatch, capsys, *words), "out/deeper/run.yaml: cannot be written (Not a directory)")
     words = ("predict", finished.path, "photos", "--out", "out/p.json")
     line = refused(3, monkeypatch, capsys, *words)
-    says(line, "out/p.json: cannot be written")
+    says(line, "'out/p.json' cannot be written")
     assert Path("out").read_text() == "mine"

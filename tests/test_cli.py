@@ -205,7 +205,7 @@ def test_predict(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().out == f"3 instances: {tmp_path / 'p.json'}; scores are calibrated\n"
     assert len(json.loads((tmp_path / "p.json").read_text())) == 3
     assert tiny.call(monkeypatch, "predict", run.path, tmp_path / "photos", "--out", tmp_path / "p.xml") == 2
-    assert "give a name that ends in .json or .csv" in capsys.readouterr().err
+    assert "give a name that ends in .json, .csv, .h5 or .parquet" in capsys.readouterr().err
     assert tiny.call(monkeypatch, "predict", run.path, tmp_path / "nothing", "--out", tmp_path / "q.json") == 3
     assert not (tmp_path / "q.json").exists()
 

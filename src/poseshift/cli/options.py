@@ -1,7 +1,8 @@
-"""Options that several commands share."""
+"""Options that several commands share, and those of `predict`, which has many."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,3 +15,22 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Which = Annotated[str, typer.Option("--checkpoint", help="best (by the run's selection rule), last, or a step.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="[coco|table|deeplabcut|lightning_pose|parquet]",
+        help="Instead of what the ending of --out means.",
+    ),
+]
+Overlay = Annotated[
+    Path | None, typer.Option(help="An mp4 to write: the one video that is given, with the skeletons drawn in.")
+]
+Boxes = Annotated[
+    Path | None,
+    typer.Option(
+        help="COCO json or csv (file, [frame,] x, y, width, height, [id]) with a box for each instance; else whole "
+        "images."
+    ),
+]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from poseshift.cli.options import AsJson, Device, Quiet, Set, Which
+from poseshift.cli.options import AsJson, Boxes, Device, Format, Overlay, Quiet, Set, Which
 from poseshift.errors import UsageError
 
 
@@ -135,24 +135,9 @@ def predict(
             ".parquet."
         ),
     ] = Path("predictions.json"),
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="[coco|table|deeplabcut|lightning_pose|parquet]",
-            help="Instead of what the ending of --out means.",
-        ),
-    ] = None,
-    overlay: Annotated[
-        Path | None, typer.Option(help="An mp4 to write: the one video that is given, with the skeletons drawn in.")
-    ] = None,
-    boxes: Annotated[
-        Path | None,
-        typer.Option(
-            help="COCO json or csv (file, [frame,] x, y, width, height, [id]) with a box for each instance; else "
-            "whole images."
-        ),
-    ] = None,
+    format_: Format = None,
+    overlay: Overlay = None,
+    boxes: Boxes = None,
     checkpoint: Which = "best",
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
     adapt: Annotated[
