@@ -6,6 +6,7 @@ import pytest
 from tests import tiny
 
 import poseshift
+from poseshift.engine import run as engine_run
 
 NAMES = {
     *("adapt", "train", "evaluate", "predict", "calibrate", "export", "report"),
@@ -38,7 +39,7 @@ def test_every_public_name_is_documented_and_typed(name: str) -> None:
     if inspect.isfunction(thing):
         parameters = inspect.signature(thing).parameters.values()
         assert all(one.annotation is not inspect.Parameter.empty for one in parameters)
-        assert "return" in typing.get_type_hints(thing)
+        assert "return" in typing.get_type_hints(thing, localns=vars(engine_run))
         doc = inspect.getdoc(thing) or ""
         assert [one.name for one in parameters if f"{one.name}:" not in doc and len(parameters) > 1] == []
     else:

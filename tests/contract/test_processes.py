@@ -88,7 +88,9 @@ def test_weights_and_statistics_are_those_of_one_process(case: str, folder: Path
     one, two = (tiny.weights(run) for run in pair(folder, case))
     assert one.keys() == two.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda text, at=name: f"{at}: {text}")
+        # Where a sum ends near zero its roundings are those of its terms: a share of the tensor's largest value.
+        near = 1e-5 * max(0.1, float(tensor.abs().max()))
+        torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=near, msg=lambda text, at=name: f"{at}: {text}")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -97,6 +98,7 @@ def test_a_server_that_gives_whole_files_only_is_named(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("url", "says"), [("nowhere://x", "no URL that fsspec understands"), ("s3://x", "s3fs")])
 def test_what_a_url_needs_is_named(url: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, "s3", raising=False)
     with pytest.raises(UsageError, match=says) as caught:
         Root(url).read("index.json")
     assert "\n" not in str(caught.value)

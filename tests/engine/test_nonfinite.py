@@ -72,7 +72,7 @@ def test_the_means_of_a_line_are_those_of_the_steps_that_were_taken(
 ) -> None:
     poison(monkeypatch, 4)
     each = tiny.run(tmp_path / "each", change=SKIP)
-    both = tiny.run(tmp_path / "both", change={**SKIP, "log_every": 3})
+    both = tiny.run(tmp_path / "both", change={**SKIP, "log_every": 3, "save_every": 6})
     values = {line["step"]: line["terms"]["supervised"]["value"] for line in each.metrics() if "terms" in line}
     (last,) = [line["terms"]["supervised"]["value"] for line in both.metrics() if "terms" in line and line["step"] == 6]
     assert last == pytest.approx((values[4] + values[6]) / 2, rel=1e-6)

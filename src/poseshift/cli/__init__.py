@@ -1,6 +1,6 @@
 """The command line: parse, call, turn our errors into one line and an exit code. Imports torch only when it must.
 
-``runs``, ``studies`` and ``data`` hold the commands, a function each, in the order of the help below.
+``runs``, ``models``, ``studies`` and ``data`` hold the commands, a function each, in the order of the help below.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from poseshift.cli import data, runs, studies
+from poseshift.cli import data, models, runs, studies
 from poseshift.errors import DataError, PoseshiftError
 from poseshift.version import __version__
 
@@ -53,7 +53,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 for command in (
-    *(runs.adapt, runs.train, runs.evaluate, runs.predict, runs.calibrate, runs.export, runs.report),
+    *(runs.adapt, runs.train, runs.evaluate, models.predict, models.calibrate, models.export, runs.report),
     *(studies.compare, studies.ablate, studies.sweep),
     *(data.check, data.doctor, data.convert, data.pack),
     *(runs.demo, runs.info, runs.bench),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from poseshift.errors import UsageError
 
 Set = Annotated[
     list[str] | None,
@@ -27,6 +29,17 @@ Format = Annotated[
 Overlay = Annotated[
     Path | None, typer.Option(help="An mp4 to write: the one video that is given, with the skeletons drawn in.")
 ]
+Adapt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[statistics|entropy|consistency]",
+        help="Adapt a copy of the net to these images as they come: its BatchNorm statistics; with entropy or "
+        "consistency of two views their scales and shifts too. The run stays as it is.",
+    ),
+]
+Engine = Annotated[
+    str, typer.Option(help="here; or ray: over the workers of a Ray cluster, --out being a folder of Parquet files.")
+]
 Boxes = Annotated[
     Path | None,
     typer.Option(
@@ -34,3 +47,12 @@ Boxes = Annotated[
         "images."
     ),
 ]
+
+
+def which_of(text: str) -> Any:
+    """What ``--checkpoint`` means. Raises :class:`UsageError`."""
+    if text in ("best", "last"):
+        return text
+    if not text.isdecimal():
+        raise UsageError(f"--checkpoint {text!r}: expected best, last or a step")
+    return int(text)

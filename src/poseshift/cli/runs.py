@@ -6,24 +6,15 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from poseshift.cli.options import AsJson, Boxes, Device, Format, Overlay, Quiet, Set, Which
-from poseshift.errors import UsageError
+from poseshift.cli.options import AsJson, Device, Quiet, Set, Which, which_of
 
 
 def _command() -> str:
     return shlex.join(["poseshift", *sys.argv[1:]])
-
-
-def _which(text: str) -> Any:
-    if text in ("best", "last"):
-        return text
-    if not text.isdecimal():
-        raise UsageError(f"--checkpoint {text!r}: expected best, last or a step")
-    return int(text)
 
 
 def adapt(
@@ -115,7 +106,7 @@ def evaluate(
             data,
             split=split,
             protocol=protocol_of(protocol),
-            which=_which(checkpoint),
+            which=which_of(checkpoint),
             flip_test=flip_test,
             crop=None if boxes is None else crop_by(opened, boxes),
             device=device,
@@ -123,142 +114,6 @@ def evaluate(
         )
     if processes.main():
         print(json.dumps(result, indent=1) if as_json else evaluation_table(result))
-
-
-def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder, or an exported model (.onnx).")],
-    inputs: Annotated[list[Path], typer.Argument(help="Images, videos, folders of them, and globs in quotes.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="predictions.json (COCO results), .csv (a table; of one video, DeepLabCut's), .h5 (DeepLabCut's) or "
-            ".parquet."
-        ),
-    ] = Path("predictions.json"),
-    format_: Format = None,
-    overlay: Overlay = None,
-    boxes: Boxes = None,
-    checkpoint: Which = "best",
-    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image.")] = False,
-    adapt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[statistics|entropy|consistency]",
-            help="Adapt a copy of the net to these images as they come: its BatchNorm statistics; with entropy or "
-            "consistency of two views their scales and shifts too. The run stays as it is.",
-        ),
-    ] = None,
-    raw_scores: Annotated[
-        bool, typer.Option("--raw-scores", help="Heights of heatmap peaks instead of calibrated probabilities.")
-    ] = False,
-    device: Device = "auto",
-    engine: Annotated[
-        str,
-        typer.Option(help="here; or ray: over the workers of a Ray cluster, --out being a folder of Parquet files."),
-    ] = "here",
-    workers: Annotated[int | None, typer.Option(help="Of --engine ray; default one a processor.")] = None,
-) -> None:
-    """Predict keypoints of images and videos; a score is the probability that the keypoint is right, if calibrated.
-
-    Example: poseshift predict runs/mine/adapt film.mp4 --out film.csv --overlay film-poses.mp4
-    """
-    from poseshift.apps.predict import predict as run_predict
-    from poseshift.apps.predict.on_ray import chosen_engine
-    from poseshift.engine.progress import bar
-
-    given = {"--format": format_, "--overlay": overlay, "--boxes": boxes, "--adapt": adapt}
-    if chosen_engine(engine, given=given, workers=workers):
-        options = {"which": _which(checkpoint), "flip_test": flip_test, "raw_scores": raw_scores, "device": device}
-        _predict_on_ray(run, inputs, out, options, workers)
-        return
-    with bar("predict") as advance:
-        instances, found = run_predict(
-            run,
-            inputs,
-            out=out,
-            format=format_,
-            overlay=overlay,
-            boxes=boxes,
-            which=_which(checkpoint),
-            flip_test=flip_test,
-            adapt=adapt,
-            raw_scores=raw_scores,
-            device=device,
-            expect=advance.expect,
-            advance=advance,
-        )
-    without = f", {len(instances) - found.count} without a prediction" if found.count < len(instances) else ""
-    print(f"{found.count} instances{without}: {out}; scores are {'calibrated' if found.calibrated else 'raw'}")
-    if overlay is not None:
-        print(f"overlay: {overlay}")
-
-
-def _predict_on_ray(run: Path, inputs: list[Path], out: Path, options: dict[str, Any], workers: int | None) -> None:
-    from poseshift.apps.predict import on_ray
-    from poseshift.engine.progress import bar
-
-    with bar("parts") as advance:
-        done = on_ray.predict(
-            run, inputs, out=out, options=options, workers=workers, expect=advance.expect, advance=advance
-        )
-    there = f", {done.skipped} of them were there" if done.skipped else ""
-    without = f", {done.failed} without a prediction" if done.failed else ""
-    print(f"{done.instances} instances{without}: {out} ({done.parts} parts{there})")
-
-
-def calibrate(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    checkpoint: Which = "best",
-    set_: Set = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Calibrate the scores of a finished run and look for collapse, without target labels; training does so itself.
-
-    For runs of earlier versions, or whose data moved. Example: poseshift calibrate runs/mine/adapt
-    """
-    from poseshift.apps.tables import trust_lines
-    from poseshift.engine.run import open_run
-    from poseshift.engine.trust import calibrate as run_calibrate
-
-    opened, which = open_run(run), _which(checkpoint)
-    run_calibrate(opened, which=which, overrides=set_ or (), device=device)
-    examined = opened.trust(f"step-{opened.checkpoint(which).step}") or {}
-    print(json.dumps(examined, indent=1) if as_json else "\n".join(trust_lines(examined)))
-
-
-def export(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    format_: Annotated[str, typer.Option("--format", help="onnx, or torch (torch.export's .pt2).")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The file; default RUN/export/model.onnx and the like.")] = None,
-    checkpoint: Which = "best",
-    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored image, inside.")] = False,
-    raw_scores: Annotated[
-        bool, typer.Option("--raw-scores", help="Heights of heatmap peaks instead of calibrated probabilities.")
-    ] = False,
-    quantise: Annotated[
-        str | None, typer.Option(metavar="[int8]", help="Eight-bit integers for CPUs; says what that changes.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a run's model as one file for machines without torch, once it says what torch says of real images.
-
-    Example: poseshift export runs/mine/adapt --format onnx
-    """
-    from poseshift.apps.export import export as run_export
-    from poseshift.apps.export import format_of, quantise_of
-    from poseshift.apps.export.words import facts, lines
-
-    made = run_export(
-        run,
-        out=out,
-        format=format_of(format_),
-        which=_which(checkpoint),
-        flip_test=flip_test,
-        raw_scores=raw_scores,
-        quantise=quantise_of(quantise),
-    )
-    print(json.dumps(facts(made), indent=1) if as_json else "\n".join(lines(made)))
 
 
 def report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-
-from poseshift.engine import processes
 
 INTERVAL = 20.0
 
@@ -55,6 +54,11 @@ class Progress:
             print(f"{self.label}: {done}/{self.total}, {left / 60:.1f} min left  {note}", file=sys.stderr, flush=True)
 
 
+def speaks() -> bool:
+    """Whether this is the first of the processes that ``torchrun`` started, told without torch."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Counter:
     """A bar over instances, called with the number done; on a pipe, if it is known how many, a line now and then."""
 
@@ -74,7 +78,7 @@ class Counter:
         self._done += count
         self._bars.advance(self._task, count)
         now = time.monotonic()
-        if self._total and not self._live and processes.main() and now - self._said > INTERVAL:
+        if self._total and not self._live and speaks() and now - self._said > INTERVAL:
             self._said = now
             left = (now - self._began) / self._done * (self._total - self._done)
             print(f"{self._label}: {self._done}/{self._total}, {left / 60:.1f} min left", file=sys.stderr, flush=True)
@@ -85,5 +89,5 @@ def bar(label: str) -> Iterator[Counter]:
     """A bar over instances; yields what to call with the number done, and to tell how many to expect."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, disable=not (console.is_terminal and processes.main())) as bars:
+    with Bar(*columns, console=console, disable=not (console.is_terminal and speaks())) as bars:
         yield Counter(bars, label)

@@ -64,12 +64,10 @@ def data_of(config: RunConfig, store: CropStore | None = None, *, begun: Run | N
     target = _read(config.target, labelled=False, label_boxes=config.target.label_boxes) if config.target else None
     skeleton = _skeleton(config, source, target, begun)
     margin = round(config.margin * config.input_size)
-    mapping = _mapping(config, source, skeleton)
-    matched = None
+    mapping, matched = _mapping(config, source, skeleton), None
     if source is not None and config.source is not None:
         matched = sources.match(source, skeleton, mapping, origin=config.source.data)
-        source = source if matched is None else apply(source, matched)
-    held_out, source = _apart(source, config)
+    held_out, source = _apart(apply(source, matched) if source is not None and matched is not None else source, config)
     roles = (("source", source, config.source), ("target", target, config.target))
     cut = {role: resolve(read, own.boxes) for role, read, own in roles if read is not None and own is not None}
     return Data(

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from poseshift.engine.run import Pointer, Run
 
 log = logging.getLogger(__name__)
+
+Keywords = dict[str, Any]
 
 
 def predict(
@@ -84,33 +86,40 @@ def predict(
     """
     if out is not None:
         writers.refuse_unknown(Path(out), format)
+    files: Keywords = {"out": out, "format": format, "overlay": overlay, "boxes": boxes}
+    told: Keywords = {"expect": expect, "advance": advance}
     if isinstance(run, str | Path) and Path(run).suffix == SUFFIX:
-        refuse_decided(
-            run, {"checkpoint": which != "best", "flip-test": flip_test, "adapt": adapt, "raw-scores": raw_scores}
-        )
+        decided = {"checkpoint": which != "best", "flip-test": flip_test, "adapt": adapt, "raw-scores": raw_scores}
+        refuse_decided(run, decided)
         model = Exported(run, device=device)
-        asked = Asked(open_inputs(inputs), out=out, format=format, overlay=overlay, boxes=boxes)
-        result = estimate(model, asked, looks_of(model), expect=expect, advance=advance)
-        return result.instances, result.predictions
+        result = estimate(model, Asked(open_inputs(inputs), **files), looks_of(model), **told)
+    else:
+        how = {"which": which, "flip_test": flip_test, "adapt": adapt, "raw_scores": raw_scores, "device": device}
+        result = _by_run(run, inputs, files, how, told)
+    return result.instances, result.predictions
+
+
+def _by_run(
+    run: Run | str | Path, inputs: Sequence[str | Path], files: Keywords, how: Keywords, told: Keywords
+) -> Result:
+    """Of a run's checkpoint, with whatever processes ``torchrun`` started."""
     if find_spec("torch") is None:
         raise UsageError(f"{run}: a run needs torch, which is not installed; install it, or give an exported .onnx")
     from poseshift.apps.predict import torch_estimator
     from poseshift.engine import processes
     from poseshift.engine.run import Run, open_run
 
-    run = run if isinstance(run, Run) else open_run(run)
+    opened = run if isinstance(run, Run) else open_run(run)
     processes.meet()
     with processes.together():
-        asked = Asked(open_inputs(inputs), out=out, format=format, overlay=overlay, boxes=boxes)
-        estimator = torch_estimator.opened(
-            run, which=which, flip_test=flip_test, adapt=adapt, raw_scores=raw_scores, device=device
-        )
+        asked = Asked(open_inputs(inputs), **files)
+        estimator = torch_estimator.opened(opened, **how)
         shares = Shares(index=processes.rank(), count=processes.size(), gathered=processes.gathered)
-        if adapt is not None or overlay is not None:  # what comes before counts, or every frame is wanted in turn
+        if how["adapt"] is not None or asked.overlay is not None:  # what came before counts, or every frame is wanted
             shares = replace(shares, count=1)
-        result = estimate(estimator, asked, estimator.looks, shares=shares, expect=expect, advance=advance)
+        result = estimate(estimator, asked, estimator.looks, shares=shares, **told)
         estimator.finish()
-    return result.instances, result.predictions
+    return result
 
 
 def refuse_decided(model: str | Path, asked: Mapping[str, object]) -> None:
