@@ -2,7 +2,7 @@
 
 Writes ``benchmarks/results/scaling.md``.
 
-    python benchmarks/scaling.py
+    python benchmarks/scaling.py [--without-steps]
 
 Measured: seconds a step of ``multilevel`` (without levels) at the same global batch in one process and in two of
 ``torchrun``, each with one thread, in turns and in both orders; a step of one process with twice the side, and with
@@ -155,10 +155,11 @@ def main() -> None:
         f"machines, {LATENCY['inside'] * 1e6:.0f} and {LATENCY['between'] * 1e6:.0f} µs a message; nothing "
         "overlaps. No such machine was at hand: this is a model."
     )
+    steps = ["Steps were not measured in this run."] if "--without-steps" in sys.argv else measured()
     load = json.dumps([round(x, 1) for x in os.getloadavg()])
     text = [
-        "# Cost of a step", "", f"`python benchmarks/scaling.py`; torch {torch.__version__}, {os.cpu_count()} cores, "
-        f"load {load}.", "", "## Measured", "", *measured(), "", *records(), "", "## Modelled", "", assumed, "", head,
+        "# Cost of a step", "", f"`python {' '.join(sys.argv)}`; torch {torch.__version__}, {os.cpu_count()} cores, "
+        f"load {load}.", "", "## Measured", "", *steps, "", *records(), "", "## Modelled", "", assumed, "", head,
         *modelled("resnet101"), *modelled("mobilenetv2_100"), "",
     ]  # fmt: skip
     (HERE / "results" / "scaling.md").write_text("\n".join(text))
