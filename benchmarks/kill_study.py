@@ -128,7 +128,9 @@ def forked(work: Callable[[], None], log: Path) -> int:
     os._exit(code)
 
 
-def session(case: Case, folder: Path, out: Path, watch: Watch | None = None, victim: int = 0) -> list[int]:
+def session(
+    case: Case, folder: Path, out: Path, watch: Watch | None = None, victim: int = 0, *, grace: float = GRACE
+) -> list[int]:
     """One call of ``train`` in processes of its own; the exit code of each, negative where a signal ended it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -148,10 +150,10 @@ def session(case: Case, folder: Path, out: Path, watch: Watch | None = None, vic
             (out / ".calls").write_text(json.dumps([watch.calls, watch.saving]))
 
     pids = [forked(lambda rank=rank: work(rank), folder / "log.txt") for rank in range(case.processes)]  # type: ignore[misc]
-    return ended(pids)
+    return ended(pids, grace)
 
 
-def ended(pids: Sequence[int]) -> list[int]:
+def ended(pids: Sequence[int], grace: float) -> list[int]:
     """Exit codes of processes; when one was killed the others are killed too, a little later, as ``torchrun`` does."""
     codes: dict[int, int] = {}
     limit = float("inf")
@@ -160,7 +162,7 @@ def ended(pids: Sequence[int]) -> list[int]:
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
                 codes[pid] = os.waitstatus_to_exitcode(status)
-                limit = min(limit, time.monotonic() + GRACE) if codes[pid] else limit
+                limit = min(limit, time.monotonic() + grace) if codes[pid] else limit
             elif time.monotonic() > limit:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)
@@ -211,7 +213,7 @@ def differences(run: Run, whole: Run) -> tuple[str, ...]:
     return tuple(found)
 
 
-def study(case: Case, folder: Path, moments: int, seed: int) -> Outcome:
+def study(case: Case, folder: Path, moments: int, seed: int, grace: float) -> Outcome:
     """Kills runs of ``case`` at so many moments; ``folder`` has its parents."""
     began = time.monotonic()
     whole = uninterrupted(replace(case, workers=0), folder)
@@ -228,7 +230,7 @@ def study(case: Case, folder: Path, moments: int, seed: int) -> Outcome:
             ahead = max(2, 2 * counts[within] // max(moments, 4))
             victim = 0 if within else int(draws.integers(case.processes))  # the first process saves
             watch = Watch(int(draws.integers(1, ahead)), within=within) if killed < moments else None
-            codes = session(case, folder, out, watch, victim)
+            codes = session(case, folder, out, watch, victim, grace=grace)
             if -signal.SIGKILL in codes:
                 killed, saving = killed + 1, saving + within
             elif set(codes) != {0}:
@@ -291,16 +293,19 @@ def main() -> int:
     )
     parser.add_argument("--processes", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 2])
+    parser.add_argument("--steps", type=int, default=8, help="of a run; a checkpoint every second one")
+    parser.add_argument("--grace", type=float, default=GRACE, help="seconds to end by itself when another was killed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path, help="where the table is written, row by row; else it is printed")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    COMMON["steps"] = given.steps
     given.out.mkdir(parents=True, exist_ok=True)
     parents(given.out, given.methods)
     outcomes = []
     for case in cases(given.methods, given.processes, given.workers):
         moments = given.moments_with_workers if case.workers else given.moments
-        outcomes.append(study(case, given.out, moments, given.seed))
+        outcomes.append(study(case, given.out, moments, given.seed, given.grace))
         if given.table:
             given.table.write_text(table(outcomes), encoding="utf-8")
     if not given.table:

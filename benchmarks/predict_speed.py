@@ -16,79 +16,13 @@ import dataclasses
 import json
 import os
 import tempfile
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import torch
-from PIL import Image
 
-from poseshift.apps.predict.estimator import Looks
+from poseshift.apps.bench import predicting
 from poseshift.apps.predict.speed import Speed, measure
-from poseshift.apps.predict.torch_estimator import TorchEstimator
-from poseshift.data.skeletons import SKELETONS
-from poseshift.engine import devices
-from poseshift.models.pose_net import PoseNet, PoseNetConfig
-
-LIGHT = {"backbone": "mobilenetv2_100", "head": "pyramid", "width": 64}
-
-
-def pictures(count: int, *, seed: int = 0):
-    """Smooth noise of several scales, 640×480, that moves from one to the next."""
-    draws = np.random.default_rng(seed)
-    layers = []
-    for cells, strength in ((6, 90), (24, 40), (96, 20), (320, 12)):
-        coarse = Image.fromarray(draws.integers(0, 255, (cells, cells * 4 // 3, 3), dtype=np.uint8))
-        layers.append(np.asarray(coarse.resize((1280, 480), Image.Resampling.BICUBIC), np.float32) * strength / 162)
-    whole = sum(layers).clip(0, 255).astype(np.uint8)
-    for number in range(count):
-        left = 2 * number % 640
-        yield np.ascontiguousarray(whole[:, left : left + 640])
-
-
-def folder_of_jpegs(folder: Path, count: int) -> Path:
-    folder.mkdir()
-    for number, picture in enumerate(pictures(count)):
-        Image.fromarray(picture).save(folder / f"{number:05}.jpg", quality=90)
-    return folder
-
-
-def video(file: Path, count: int) -> Path:
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("libx264", 30, options={"crf": "23", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
-        for number, picture in enumerate(pictures(count)):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 30)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return file
-
-
-def estimator_of(net: str, size: int, device: str) -> TorchEstimator:
-    config = PoseNetConfig(**(LIGHT if net == "light" else {"backbone": net}))
-    skeleton, place = SKELETONS["lsp"], devices.choose(device)
-    looks = Looks(at_once=2 if place.type == "cuda" else 1)
-    model = PoseNet(config, len(skeleton))
-    if config.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    return TorchEstimator(model, skeleton, input_size=size, device=place, looks=looks)
-
-
-def bare(estimator: TorchEstimator):
-    """The net alone over a number of images, in the memory format of ``predict``."""
-    size, batch = estimator.input_size, estimator.looks.batch_size
-    images = torch.rand(batch, size, size, 3, device=estimator.device).permute(0, 3, 1, 2)
-
-    @torch.no_grad()
-    def forward(count: int) -> None:
-        for first in range(0, count, batch):
-            estimator.net(images[: min(batch, count - first)])
-        if estimator.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return forward
+from poseshift.models.pose_net import PoseNetConfig
 
 
 def line(name: str, speed: Speed) -> str:
@@ -107,15 +41,16 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    estimator = estimator_of(options.net, options.size, options.device)
-    forward, found = bare(estimator), {}
+    net = predicting.LIGHT if options.net == "light" else PoseNetConfig(backbone=options.net)
+    estimator = predicting.estimator_of(net, options.size, options.device, batch=64)
+    forward, found = predicting.bare(estimator), {}
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         for kind, count in (("JPEGs", options.images), ("video", options.frames)):
             if not count:
                 continue
-            entry = video(place / "film.mp4", count) if kind == "video" else options.photos
-            entry = entry or folder_of_jpegs(place / "photos", count)
+            entry = predicting.video(place / "film.mp4", count) if kind == "video" else options.photos
+            entry = entry or predicting.folder_of_jpegs(place / "photos", count)
             speed = measure(estimator, estimator.looks, forward, [entry], place / "out.csv", repeats=options.repeats)
             found[kind] = {**dataclasses.asdict(speed), "of_forward": speed.of_forward, "of_slower": speed.of_slower}
             if not options.json:

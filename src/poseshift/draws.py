@@ -58,4 +58,7 @@ class Draws:
         return float(generator(self.seed, stream, self.step).beta(alpha, alpha))
 
     def _place(self, numbers: FloatArray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device, non_blocking=True)
+        drawn = torch.from_numpy(np.ascontiguousarray(numbers))
+        if self.device.type == "cuda":
+            drawn = drawn.pin_memory()  # from elsewhere the copy would not go on by itself
+        return drawn.to(self.device, non_blocking=True)

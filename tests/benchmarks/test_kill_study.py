@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from tests import tiny
+from tests.scripts import BENCHMARKS, script
 
 from poseshift.engine.run import Run, open_run
 
 pytestmark = pytest.mark.timeout(900)  # of a machine that does something else too
 
 METHODS = ("regda", "maps")
-FILE = tiny.ROOT / "benchmarks" / "kill_study.py"
+FILE = BENCHMARKS / "kill_study.py"
 
 
-def loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kill_study", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["kill_study"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-kill_study = loaded()
+kill_study = script("kill_study")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Two methods, three moments, one process and two, in a process of its own that forks them."""
-    made = tmp_path_factory.mktemp("study")
-    small = ("--moments", "3", "--workers", "0", "--out", str(made), "--table", str(made / "table.md"))
-    done = subprocess.run(
-        [sys.executable, str(FILE), "--methods", *METHODS, *small],
-        cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True, check=False, timeout=880,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr + (made / "log.txt").read_text()
-    return made
+
+    def make(made: Path) -> None:
+        small = ("--moments", "3", "--workers", "0", "--steps", "6", "--grace", "0.5")
+        written = ("--out", str(made), "--table", str(made / "table.md"))
+        done = subprocess.run(
+            [sys.executable, str(FILE), "--methods", *METHODS, *small, *written],
+            cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True, check=False, timeout=880,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr + (made / "log.txt").read_text()
+
+    return once("kill-study", make)
 
 
 def test_runs_killed_at_random_moments_end_with_the_same_bits(folder: Path) -> None:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from tests.scripts import script
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("published", ROOT / "benchmarks/published.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +47,18 @@ def test_a_mean_fits_its_groups(published: dict[str, Any]) -> None:
     assert checked >= 7
 
 
-def test_the_committed_page_is_what_the_script_writes(script: ModuleType, published: dict[str, Any]) -> None:
+def test_the_committed_page_is_what_the_script_writes(published: dict[str, Any]) -> None:
     committed = (ROOT / "benchmarks/results/published.md").read_text(encoding="utf-8")
-    assert committed == script.page(published, ROOT / "benchmarks/results"), "run python benchmarks/published.py"
+    assert committed == script("published").page(published, ROOT / "benchmarks/results"), (
+        "run python benchmarks/published.py"
+    )
 
 
-def test_measured_numbers_come_from_results(script: ModuleType, published: dict[str, Any], tmp_path: Path) -> None:
+def test_measured_numbers_come_from_results(published: dict[str, Any], tmp_path: Path) -> None:
     row = {"reference": 71.25, "standard_error": 0.31, "seeds": [1, 2]}
     result = {"commit": "0123456789", "splits": {"all": {"stages": {"adapt": row}}}}
     (tmp_path / "regda-surreal-lsp.json").write_text(json.dumps(result), encoding="utf-8")
-    lines = script.table("surreal-lsp", published["pairs"]["surreal-lsp"]["entries"], tmp_path)
+    lines = script("published").table("surreal-lsp", published["pairs"]["surreal-lsp"]["entries"], tmp_path)
     (line,) = [line for line in lines if line.startswith("| regda ")]
     assert line.endswith("| tll | 71.2 ± 0.3 (2 seed(s), commit 0123456) |")
     assert all(one.endswith("|  |") for one in lines[2:] if one != line), "no file, no number"

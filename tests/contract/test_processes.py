@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +41,25 @@ raise SystemExit
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(once: Callable[[str, Callable[[Path], None]], Path], forks: Forks) -> Path:
     """With ``one/CASE`` and ``two/CASE``, the same runs by one process and by two."""
-    made = tmp_path_factory.mktemp("runs")
-    for role, method in PARENTS.items():
-        tiny.write_config(made / f"{role}.yaml", method, {"steps": 4, "batch_size": 8})
-    for case, (method, options) in CASES.items():
-        given = {} if case in PARENTS.values() else {role: role for role in PARENTS}
-        plain = {"name": "sgd", "momentum": 0, "rate": RATES.get(case, 0.05)}
-        tiny.write_config(made / f"{case}.yaml", method, {**OPTIONS, **given, "optimiser": plain, "method": options})
-    with Forks(made) as forks:
+
+    def make(made: Path) -> None:
+        for role, method in PARENTS.items():
+            tiny.write_config(made / f"{role}.yaml", method, {"steps": 4, "batch_size": 8})
+        for case, (method, options) in CASES.items():
+            given = {} if case in PARENTS.values() else {role: role for role in PARENTS}
+            plain = {"name": "sgd", "momentum": 0, "rate": RATES.get(case, 0.05)}
+            tiny.write_config(
+                made / f"{case}.yaml", method, {**OPTIONS, **given, "optimiser": plain, "method": options}
+            )
         code, _, errors = forks.run(cwd=made, before=TRAIN.format(names=list(PARENTS), out=""))
         assert code == 0, errors
         for count, out in ((1, "one/"), (2, "two/")):
             for code, said, errors in forks.run_ranks(count, cwd=made, before=TRAIN.format(names=list(CASES), out=out)):
                 assert (code, said) == (0, ""), errors
-    return made
+
+    return once("ranks", make)
 
 
 def pair(folder: Path, case: str) -> tuple[Run, Run]:

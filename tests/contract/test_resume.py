@@ -6,7 +6,6 @@ Real processes: killed by SIGKILL, SIGTERM and SIGINT, started again by the same
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +66,6 @@ def slow(self, on):
     step(self, on)
 Optimisers.step = slow
 """
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    with Forks(tmp_path_factory.mktemp("streams")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poseshift.data.drafts import draft, refuse_existing, replacement, staged
+from poseshift.data.drafts import draft, left_of, refuse_existing, replacement, staged
 from poseshift.errors import DataError
 
 
@@ -163,3 +163,11 @@ def test_a_replacement_takes_the_place_of_a_file_and_of_nothing_else(tmp_path: P
     assert target.read_text() == "after"
     with pytest.raises(DataError, match="is a folder, expected the name of a file"), replacement(tmp_path):
         pass
+
+
+def test_what_killed_processes_left_of_a_file(tmp_path: Path) -> None:
+    left = tmp_path / ".4711.plan.json"
+    for name in (left.name, ".4711.other.json", ".x.plan.json", "plan.json", ".plan.json"):
+        (tmp_path / name).write_text("")
+    assert left_of(tmp_path / "plan.json") == [left]
+    assert left_of(tmp_path / "missing" / "plan.json") == []

@@ -46,6 +46,21 @@ def test_a_line_holds_means_since_the_line_before(tmp_path: Path) -> None:
     assert len(read(journal)) == 2, "nothing new, no line"
 
 
+def test_the_newest_steps_can_be_taken_back(tmp_path: Path) -> None:
+    """At the latest when a line is due: that asks first."""
+    journal = Journal(tmp_path, every=4)
+    journal.settle = lambda: journal.take_back(4)
+    for step, value in enumerate([1.0, 3.0, 100.0, 200.0, 5.0], 1):
+        journal.begin_step(step)
+        record(journal, value, norms={"supervised": value} if value == 100 else None)
+        if step == 3:
+            journal.take_back(3)
+    journal.flush(5)
+    (line,) = read(journal)
+    assert line["terms"] == {"supervised": {"value": 6.0, "weight": 0.5}}, "the mean of 1, 3 and 5, in two updates each"
+    assert "norms" not in line
+
+
 def test_cut_removes_what_lies_beyond(tmp_path: Path) -> None:
     journal = Journal(tmp_path, every=1)
     journal.cut(5)

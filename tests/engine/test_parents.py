@@ -9,10 +9,11 @@ import pytest
 import torch
 from tests import tiny
 
-from poseshift.engine.parents import parent_method
+from poseshift.engine.parents import LICENCES, licences_of, parent_method
 from poseshift.engine.run import Run
 from poseshift.engine.train import train
 from poseshift.errors import UsageError
+from poseshift.models import weights
 
 
 def test_init_starts_from_the_parents_net(parents: dict[str, Run], change: dict[str, str], tmp_path: Path) -> None:
@@ -101,3 +102,14 @@ def test_oracle_is_written_down_and_inherited(tmp_path: Path) -> None:
     child = tiny.run(tmp_path / "child", change={"init": str(oracle.path), "steps": 1})
     assert child.manifest["uses_target_labels"] == "yes: oracle"
     assert child.manifest["parents"]["init"]["uses_target_labels"] == "yes: oracle"
+
+
+def test_licences_are_recorded_when_a_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child takes over what its start recorded, whatever has become of the files since."""
+    monkeypatch.setattr(weights, "licence_of", lambda name, source: f"{name}.safetensors: CC0")
+    start = tiny.run(tmp_path / "start", change={"steps": 1})
+    assert start.manifest[LICENCES] == ["small.safetensors: CC0"]
+    monkeypatch.setattr(weights, "licence_of", lambda name, source: "no initial weights")
+    child = tiny.run(tmp_path / "child", change={"steps": 1, "init": str(start.path)})
+    assert child.manifest[LICENCES] == ["small.safetensors: CC0", "no initial weights"]
+    assert licences_of(child) == child.manifest[LICENCES]

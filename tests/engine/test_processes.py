@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +48,6 @@ def failing(self, on):
     step(self, on)
 Optimisers.step = failing
 """
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    with Forks(tmp_path_factory.mktemp("streams")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +195,30 @@ def test_an_evaluation_is_shared_out_and_the_same(forks: Forks, folder: Path) ->
         results.append((json.loads(found[0][1]), json.loads((place / "metrics.json").read_text()), arrays))
     assert results[0] == results[1], "bit for bit"
     assert results[0][0]["instances"] == 150
+
+
+def test_an_adaptation_is_shared_and_one_speaks(forks: Forks, folder: Path) -> None:
+    """Three runs one after the other; what does not fit is said once."""
+    common = {
+        "input_size": 32,
+        "batch_size": 4,
+        "agreement_images": 4,
+        "model": "{backbone: small, head: pyramid, width: 16}",
+    }
+    sets = [f"common.{key}={value}" for key, value in common.items()]
+    sets += [f"stages.{stage}.steps=1" for stage in ("style", "source", "adapt")]
+    data = ("--source", "figures:plain,side=48,count=8", "--target", "figures:middle,side=48,count=8")
+    words = ("adapt", *data, "--out", "adapted", "--quiet", *(word for one in sets for word in ("--set", one)))
+    found = forks.run_ranks(2, *words, cwd=folder)
+    assert [code for code, _, _ in found] == [0, 0], found
+    assert found[0][1].startswith("adapted model: adapted/adapt\n")
+    assert found[1][1:] == ("", "")
+    assert all(
+        open_run(folder / "adapted" / stage).manifest["processes"] == 2 for stage in ("style", "source", "adapt")
+    )
+    found = forks.run_ranks(2, "adapt", *data, "--preset", "none", "--out", "refused", cwd=folder)
+    assert [code for code, _, _ in found] == [2, 2]
+    assert len(said(found)) == 1
 
 
 AGENT = [sys.executable, "-m", "torch.distributed.run"]

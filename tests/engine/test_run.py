@@ -75,30 +75,6 @@ def test_a_run_of_another_configuration_is_never_overwritten(finished: Run, copy
     assert tiny.same_tensors(tiny.weights(run), tiny.weights(finished))
 
 
-def test_a_key_that_the_stored_configuration_lacks_has_its_default(
-    finished: Run, copy_of: Callable[[Run], Run]
-) -> None:
-    """A run of an older version, before the key was there, goes on."""
-    run = copy_of(finished)
-    lines = (run.path / "run.yaml").read_text().splitlines(keepends=True)
-    (run.path / "run.yaml").write_text("".join(line for line in lines if not line.startswith("oracle")))
-    assert runs.differences(run, tiny.settings()) == []
-    assert runs.differences(run, tiny.settings(change={"oracle": True})) == ["oracle is False there, True now"]
-
-
-def test_a_parent_may_be_named_by_another_path(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as an --out that is absolute once and relative the next time."""
-    monkeypatch.chdir(tmp_path)
-    tiny.run(Path("source"))
-    child = tiny.run(Path("child"), change={"init": "source", "steps": 2})
-    same, other = (
-        tiny.settings(change={"init": str(path), "steps": 2}) for path in (tmp_path / "source", finished.path)
-    )
-    assert runs.differences(child, same) == []
-    assert train(same, tmp_path / "child", quiet=True).finished
-    assert runs.differences(child, other) == [f"init is 'source' there, {str(finished.path)!r} now"]
-
-
 @pytest.mark.parametrize("kind", ["file", "folder of others", "folder with a hidden file"])
 def test_a_folder_of_something_else_is_not_touched(kind: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -119,6 +95,15 @@ def test_a_folder_that_was_being_made_when_its_process_died_is_made_again(finish
     (out / "run.yaml").write_text("half")
     run = train(tiny.settings(change={"steps": 2}), out, quiet=True)
     assert run.finished
+
+
+@pytest.mark.parametrize("file", ["run.yaml", "manifest.json"])
+def test_a_process_that_died_in_its_first_write_leaves_no_obstacle(file: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / f".{file}.4711").write_text("half")
+    assert train(tiny.settings(change={"steps": 2}), out, quiet=True).finished
+    assert not list(out.glob(".*.4711"))
 
 
 def test_no_folder_is_left_where_the_nets_cannot_be_made(tmp_path: Path) -> None:

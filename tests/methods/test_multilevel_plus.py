@@ -14,7 +14,14 @@ from poseshift.methods.multilevel import Multilevel, MultilevelConfig
 from poseshift.methods.multilevel_plus import MultilevelPlus, MultilevelPlusConfig
 
 Contexts, Batches = Callable[..., Context], Callable[..., Batch]
-AS_PUBLISHED = {"subpixel": False, "balanced": False, "mask_start": 0.5, "mask_end": 0.5, "exclusive_pairs": 0.0}
+AS_PUBLISHED = {
+    "mirrored": False,
+    "subpixel": False,
+    "balanced": False,
+    "mask_start": 0.5,
+    "mask_end": 0.5,
+    "exclusive_pairs": 0.0,
+}
 
 
 def made(context: Contexts, targets: TargetBatch, **options: object) -> MultilevelPlus:
@@ -49,7 +56,7 @@ def test_each_change_of_the_pseudo_labels_changes_consistency_alone(
 ) -> None:
     plain = {"style_probability": 0.0, "domain_weight": 0.0, "occlusion_probability": 0.0}
     before = only(made(context, targets, **plain, **AS_PUBLISHED), batch())
-    for change in ({"subpixel": True}, {"balanced": True}, {"mask_end": 1.0}):
+    for change in ({"subpixel": True}, {"balanced": True}, {"mirrored": True}, {"mask_end": 1.0}):
         after = only(made(context, targets, **plain, **{**AS_PUBLISHED, **change}), batch())
         assert after.terms["supervised"].value == before.terms["supervised"].value
         assert after.terms["consistency"].value != before.terms["consistency"].value, change

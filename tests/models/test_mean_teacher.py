@@ -106,3 +106,18 @@ def test_a_mirrored_view_exchanges_left_and_right() -> None:
 
 def test_what_mirrors_sides_is_no_part_of_a_checkpoint() -> None:
     assert not [name for name in pair("ema").state_dict() if "other_side" in name]
+
+
+def test_with_a_mirror_a_picture_and_its_mirror_image_teach_the_same() -> None:
+    nets = MeanTeacher(pair("ema").student, decay=0.9, norm="ema", pairs=((0, 2),)).eval()
+    shown = view()
+    image = shown.images
+    flip = affine.mirror(image.shape[-1], like=shown.matrix).expand(len(image), 3, 3)
+    other = View(images=image.flip(-1), matrix=flip)
+    one = nets.pseudo_heatmaps(
+        [image], (View(images=image, matrix=torch.eye(3).expand(len(image), 3, 3)),), mirrored=True
+    )
+    two = nets.pseudo_heatmaps([other.images], (other,), mirrored=True)
+    torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+    alone = nets.pseudo_heatmaps([image], (View(images=image, matrix=torch.eye(3).expand(len(image), 3, 3)),))
+    assert not torch.allclose(one, alone, atol=1e-3), "the mirror tells something else"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,13 +84,15 @@ raise SystemExit
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], dict[str, dict]]:
+def found(once: Callable[[str, Callable[[Path], None]], Path], forks: Forks) -> dict[tuple[int, int], dict[str, dict]]:
     """What each process computed, by its rank and their number."""
-    folder = tmp_path_factory.mktemp("norms")
-    with Forks(folder) as forks:
+
+    def make(folder: Path) -> None:
         for count in (1, 2):
             for code, _, errors in forks.run_ranks(count, cwd=folder, before=PROCESS):
                 assert code == 0, errors
+
+    folder = once("norms", make)
     said = [json.loads(file.read_text()) for file in Path(folder).glob("*.json")]
     return {(rank, count): values for rank, count, values in said}
 

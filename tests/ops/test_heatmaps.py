@@ -194,3 +194,15 @@ def test_logits_of_a_gaussian_have_its_peak_and_place() -> None:
 def test_logits_that_know_nothing_score_next_to_nothing() -> None:
     maps = heatmaps.from_logits(torch.full((1, 1, HEIGHT, WIDTH), 7.0), 1.5)
     assert maps.max().item() == pytest.approx(2 * math.pi * 1.5**2 / (HEIGHT * WIDTH))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_peaks_are_the_first_maxima_of_the_flattened_maps(memory_format: torch.memory_format) -> None:
+    """Many cells share the maximum, so the order in which they are looked at decides."""
+    maps = torch.randint(-2, 4, (6, 5, 9, 13), generator=torch.Generator().manual_seed(0)).float()
+    cells, values = heatmaps.peaks(maps.to(memory_format=memory_format))
+    for one, cell, value in zip(
+        maps.flatten(0, 1), cells.flatten(0, 1).tolist(), values.flatten().tolist(), strict=True
+    ):
+        assert value == one.max()
+        assert cell == list(divmod(one.flatten().tolist().index(value), 13))[::-1]

@@ -177,6 +177,27 @@ def test_occlusion_against_a_loop_over_samples() -> None:
     assert not torch.equal(found[0], images[0])
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    side=st.integers(1, 24),
+    at=st.tuples(st.integers(-40, 4 * WIDTH), st.integers(-40, 4 * HEIGHT)),
+    origin=st.tuples(st.floats(0, 1, exclude_max=True, width=32), st.floats(0, 1, exclude_max=True, width=32)),
+    hidden=st.booleans(),
+    last=st.booleans(),
+)
+def test_occlusion_is_the_plain_one_to_the_bit(
+    side: int, at: tuple[int, int], origin: tuple[float, float], hidden: bool, last: bool
+) -> None:
+    """Wherever the patch lands, of any size, in either memory format; in quarters of a pixel, which round alike."""
+    images = torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(side))
+    images = images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    points = torch.tensor([[[3.0, 5.0], at], [at, [1.0, 2.0]]]) / 4
+    matrix = affine.translation(torch.tensor([[0.0, 0.0], [2.25, -1.0]]))
+    chosen, mask, draws = torch.tensor([1, 0]), torch.tensor([hidden, True]), torch.tensor([origin, origin[::-1]])
+    found = pseudo_labels.occlude(images, matrix, points, chosen, mask, side=side, draws=draws)
+    assert torch.equal(found, slow_occlusion(images, matrix, points, chosen, mask, side, draws))
+
+
 @pytest.mark.parametrize("degrees", [-60.0, -17.0, 0.0, 38.0, 60.0])
 def test_the_patch_is_centred_on_the_keypoint_as_the_view_shows_it(degrees: float) -> None:
     images = torch.arange(HEIGHT * WIDTH).float().view(1, 1, HEIGHT, WIDTH).expand(-1, 3, -1, -1)  # no two pixels alike

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from poseshift.cli import data, models, runs, studies
+from poseshift.cli.launched import SHARED, refuse_torchrun
 from poseshift.errors import DataError, PoseshiftError
 from poseshift.version import __version__
 
@@ -46,10 +47,14 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
     if version:
         print(__version__)
         raise typer.Exit
+    if context.invoked_subcommand not in (None, *SHARED):
+        refuse_torchrun(str(context.invoked_subcommand))
 
 
 for command in (

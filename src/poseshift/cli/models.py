@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from poseshift.cli.launched import refuse_torchrun
 from poseshift.cli.options import Adapt, AsJson, Boxes, Device, Engine, Format, Overlay, Set, Which, which_of
 
 
@@ -42,6 +43,8 @@ def predict(
     from poseshift.apps.predict.on_ray import chosen_engine
     from poseshift.engine.progress import bar, speaks
 
+    if engine != "here" or run.suffix == ".onnx":
+        refuse_torchrun("predict with an exported model or on Ray")
     given = {"--format": format_, "--overlay": overlay, "--boxes": boxes, "--adapt": adapt}
     if chosen_engine(engine, given=given, workers=workers):
         options = {"which": which_of(checkpoint), "flip_test": flip_test, "raw_scores": raw_scores, "device": device}

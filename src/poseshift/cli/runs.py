@@ -33,12 +33,16 @@ def adapt(
     Example: poseshift adapt --source coco:rendered/train.json --target images:photos --out runs/mine
     """
     from poseshift.apps.adapt import adapt as run_adapt
+    from poseshift.engine import processes
 
-    run = run_adapt(
-        source, target, out=out, recipe=recipe, preset=preset, overrides=set_ or (), command=_command(), quiet=quiet
-    )
-    print(f"adapted model: {run.path}")
-    print(f"next: poseshift predict {run.path} IMAGES --out predictions.json")
+    processes.meet()
+    with processes.together():
+        run = run_adapt(
+            source, target, out=out, recipe=recipe, preset=preset, overrides=set_ or (), command=_command(), quiet=quiet
+        )
+    if processes.main():
+        print(f"adapted model: {run.path}")
+        print(f"next: poseshift predict {run.path} IMAGES --out predictions.json")
 
 
 def train(

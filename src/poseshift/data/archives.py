@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from poseshift.data.decoding import Decoded, decoded, upright_size
 from poseshift.data.images import (
     DECODE_ERRORS,
     DECODERS,
@@ -21,8 +22,6 @@ from poseshift.data.images import (
     ImageFiles,
     missing_files,
     refuse_outside,
-    to_rgb,
-    upright_size,
 )
 from poseshift.errors import DataError, FormatError
 from poseshift.types import ByteArray
@@ -56,9 +55,13 @@ def decode_image(content: bytes, name: str) -> ByteArray:
     Raises:
         DataError: It does not decode, or is too large.
     """
+    return decode_reduced(content, name, 1).pixels
+
+
+def decode_reduced(content: bytes, name: str, most: int) -> Decoded:
+    """As :func:`decode_image`, smaller as of :func:`poseshift.data.decoding.decoded`. Raises :class:`DataError`."""
     with _opened(content, name) as image:
-        image.load()
-        return to_rgb(ImageOps.exif_transpose(image))
+        return decoded(image, most)
 
 
 def image_size(content: bytes, name: str) -> tuple[int, int]:
@@ -140,7 +143,11 @@ class ZipImages:
 
     def read(self, index: int) -> ByteArray:
         """Image ``index``. Raises :class:`DataError` where the member is damaged or no image."""
-        return decode_image(self.encoded(index), f"{self.path}/{self.members[index]}")
+        return self.reduced(index, 1).pixels
+
+    def reduced(self, index: int, most: int) -> Decoded:
+        """Image ``index``, smaller as of :func:`poseshift.data.decoding.decoded`. Raises as :meth:`read`."""
+        return decode_reduced(self.encoded(index), f"{self.path}/{self.members[index]}", most)
 
 
 def zip_images(path: Path, archive: zipfile.ZipFile, names: tuple[str, ...]) -> ZipImages | None:

@@ -198,5 +198,6 @@ class Crops(Dataset[Item]):
             return self._decode(row)
 
     def _decode(self, row: int) -> Tensor:
-        image = self.annotations.images.read(int(self.annotations.image_index[row]))
-        return torch.from_numpy(canonical.cut(image, self.regions[row], size=self.size, margin=self.margin))
+        region, number = self.regions[row], int(self.annotations.image_index[row])
+        image = canonical.decoded(self.annotations.images, number, region, size=self.size)
+        return torch.from_numpy(canonical.cut(image, region, size=self.size, margin=self.margin))

@@ -81,6 +81,12 @@ def replacement(target: Path) -> Iterator[Path]:
         yield temporary
 
 
+def left_of(target: Path) -> list[Path]:
+    """Drafts of ``target`` that killed processes left beside it."""
+    ending = "." + target.name
+    return [file for file in target.parent.glob(f".*{ending}") if file.name[1 : -len(ending)].isdecimal()]
+
+
 @contextmanager
 def _drafted(target: Path) -> Iterator[Path]:
     """A temporary name that becomes ``target`` where nothing fails."""

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
+from poseshift.data.decoding import Decoded, decoded, upright_size
 from poseshift.errors import DataError
 from poseshift.types import ByteArray
 
@@ -24,7 +25,6 @@ DECODERS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 """The only Pillow decoders that ever see a user's file."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 64_000_000
-_ORIENTATION = 0x0112
 DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError),
     *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
@@ -131,40 +131,18 @@ class ImageFiles:
         with self._opened(index) as image:
             return upright_size(image)
 
-    def read(self, index: int, max_side: int | None = None) -> ByteArray:
+    def read(self, index: int) -> ByteArray:
         """Image ``index``, ``H×W×3`` RGB uint8, turned upright by its EXIF orientation.
-
-        Args:
-            index: Which image.
-            max_side: The longest side that is of use to the caller. A JPEG may then come smaller by 2, 4 or 8, never
-                with a long side below ``max_side``: ``x' = (x + 0.5) / s - 0.5`` with ``s`` the power of two nearest
-                to ``size / shape``.
 
         Raises:
             DataError: The file is missing, truncated, no image, too large or outside the root.
         """
+        return self.reduced(index, 1).pixels
+
+    def reduced(self, index: int, most: int) -> Decoded:
+        """As :meth:`read`, smaller as of :func:`poseshift.data.decoding.decoded`. Raises :class:`DataError`."""
         with self._opened(index) as image:
-            if max_side is not None:
-                scale = max_side / max(image.size)
-                image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-            image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """``(width, height)`` of an image after it is turned by its EXIF orientation; reads the header alone."""
-    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    return (image.height, image.width) if turned else (image.width, image.height)
-
-
-def to_rgb(image: Image.Image) -> ByteArray:
-    """``H×W×3`` uint8. Sixteen bits keep their high byte, which Pillow's own conversion would clip to white."""
-    if image.mode.startswith("I;16"):
-        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode == "P":
-        image = image.convert("RGBA")
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+            return decoded(image, most)
 
 
 def missing_files(root: Path, paths: Sequence[str]) -> list[int]:

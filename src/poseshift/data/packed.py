@@ -35,7 +35,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from poseshift.data import parquet
-from poseshift.data.archives import decode_image
+from poseshift.data.archives import decode_reduced
+from poseshift.data.decoding import Decoded
 from poseshift.data.parquet import FileNote, Root
 from poseshift.data.windows import WINDOW
 from poseshift.errors import DataError, FormatError
@@ -209,7 +210,11 @@ class PackedImages:
         Raises:
             DataError: As :meth:`encoded`, or it does not decode.
         """
-        return decode_image(self.encoded(index), self.key(index))
+        return self.reduced(index, 1).pixels
+
+    def reduced(self, index: int, most: int) -> Decoded:
+        """Image ``index``, smaller as of :func:`poseshift.data.decoding.decoded`. Raises as :meth:`read`."""
+        return decode_reduced(self.encoded(index), self.key(index), most)
 
     def _fetch(self, number: int, group: int) -> Any:
         """The encoded images of a row group, a pyarrow array of bytes."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from poseshift.batches import Batch
 from poseshift.data import sources
 from poseshift.data.boxes import BoxMode
@@ -36,14 +38,14 @@ class Data:
         named = {"source": self.source, "target": self.target, "validation": self.validation, "monitor": self.monitor}
         return {name: sources.fingerprint(crops.annotations) for name, crops in named.items() if crops is not None}
 
-    def images_of(self, batch: Batch, *, count: int = 4) -> list[str]:
-        """Names of the first images of each stream of a batch."""
+    def images_of(self, ids: Mapping[str, Tensor], *, count: int = 4) -> list[str]:
+        """Names of the first images of each stream, given the ``ids`` of a batch."""
         streams = {"source": self.source, "target": self.target}
         return [
             crops.annotations[int(row)].key
             for name, crops in streams.items()
-            if crops is not None and batch.has(name)
-            for row in (batch.source if name == "source" else batch.target).ids[:count]
+            if crops is not None and name in ids
+            for row in ids[name][:count]
         ]
 
     @property
@@ -61,3 +63,8 @@ class Data:
             for name, crops in named.items()
             if crops is not None
         }
+
+
+def ids_of(batch: Batch) -> dict[str, Tensor]:
+    """Row numbers of each stream that a batch holds."""
+    return {name: getattr(batch, name).ids for name in ("source", "target") if batch.has(name)}

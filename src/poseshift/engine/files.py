@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def write_bytes(file: Path, content: bytes) -> None:
         raise CheckpointError(
             f"{file}: cannot be written ({error.strerror}); make room or mend the folder, then retry"
         ) from error
+
+
+def drafts(folder: Path, *names: str) -> list[Path]:
+    """What killed processes left half-written of the files ``names`` in ``folder``; of any file without names."""
+    found = [(file, re.fullmatch(r"\.(.+)\.\d+", file.name)) for file in folder.glob(".*")]
+    return [file for file, name in found if name and (not names or name[1] in names)]
+
+
+def clear_drafts(folder: Path, *names: str) -> None:
+    """Removes :func:`drafts`."""
+    for file in drafts(folder, *names):
+        with suppress(OSError):
+            file.unlink()
 
 
 def append_line(file: Path, line: str) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +38,34 @@ def logged_to(file: Path) -> Iterator[None]:
         handler.close()
 
 
+HELD = 2
+"""Steps that can be taken back: the newest, and the one before it."""
+
+
+@dataclass
+class _Step:
+    """What one step said: values in their order, and what belongs to them."""
+
+    number: int
+    values: list[tuple[str, Tensor]] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+    norms: dict[str, Tensor] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
 class Journal:
-    """The log of one run."""
+    """The log of one run.
+
+    Attributes:
+        settle: Is called before a line is written; takes back what must not stand in it.
+    """
 
     def __init__(self, folder: Path, *, every: int) -> None:
         self.file, self.every = folder / "metrics.jsonl", every
         self.latest: dict[str, float] = {}
+        self.settle: Callable[[], None] = lambda: None
+        self._now, self._held = _Step(0), deque[_Step]()
         self._reset()
 
     def _reset(self) -> None:
@@ -50,7 +74,6 @@ class Journal:
         self._norms: dict[str, Tensor] = {}
         self._rates: dict[str, float] = {}
         self._steps, self._seconds = 0, 0.0
-        self.begin_step()
 
     def cut(self, step: int) -> None:
         """Removes lines beyond ``step``, so that a resumed run writes what the uninterrupted one would have."""
@@ -62,29 +85,37 @@ class Journal:
 
     def record(self, update: Update, *, number: int, norm: Tensor, norms: Mapping[str, Tensor]) -> None:
         """Adds one update."""
-        for name, term in update.terms.items():
-            self._add(name, term.value)
-            self._weights[name] = term.weight
-        for name, value in update.monitors.items():
-            self._add(f"monitor/{name}", value)
-        self._add(f"gradient/{number}" if number else "gradient", norm)
-        self._norms.update(norms)
+        now = self._now
+        values = {name: term.value for name, term in update.terms.items()}
+        values |= {f"monitor/{name}": value for name, value in update.monitors.items()}
+        values[f"gradient/{number}" if number else "gradient"] = norm
+        now.values += [(name, value.detach().float()) for name, value in values.items()]
+        now.weights |= {name: term.weight for name, term in update.terms.items()}
+        now.norms |= norms
 
-    def begin_step(self) -> None:
-        """Keeps what :meth:`abandon_step` goes back to."""
-        self._kept = dict(self._sums), dict(self._weights), dict(self._norms)
+    def begin_step(self, number: int = 0) -> None:
+        """Begins a step, and forgets one that was not ended."""
+        self._now = _Step(number)
 
-    def abandon_step(self) -> None:
-        """Takes back what was recorded since the step began."""
-        self._sums, self._weights, self._norms = self._kept
-
-    def _add(self, name: str, value: Tensor) -> None:
-        value = value.detach().float()
-        self._sums[name] = value if name not in self._sums else self._sums[name] + value
+    def take_back(self, number: int) -> None:
+        """Forgets an ended step, one of the newest :data:`HELD` since the last line."""
+        self._held = deque(step for step in self._held if step.number != number)
 
     def end_step(self, rates: Mapping[str, float], *, seconds: float) -> None:
         """Ends a step."""
-        self._rates, self._steps, self._seconds = dict(rates), self._steps + 1, self._seconds + seconds
+        self._now.rates, self._now.seconds = dict(rates), seconds
+        self._held.append(self._now)
+        self.begin_step()
+        while len(self._held) > HELD:
+            self._add(self._held.popleft())
+
+    def _add(self, step: _Step) -> None:
+        """Adds what a step said to the sums, in the order in which it was said."""
+        for name, value in step.values:
+            self._sums[name] = value if name not in self._sums else self._sums[name] + value
+        self._weights |= step.weights
+        self._norms |= step.norms
+        self._rates, self._steps, self._seconds = step.rates, self._steps + 1, self._seconds + step.seconds
 
     def flush_if_due(self, step: int) -> None:
         """Writes a line every so many steps."""
@@ -93,12 +124,15 @@ class Journal:
 
     def flush(self, step: int) -> None:
         """Writes the line of the steps since the last one."""
+        self.settle()
+        while self._held:
+            self._add(self._held.popleft())
         if not self._steps:
             return
         names = list(self._sums)
-        sums = [self._sums[name].cpu() for name in names]
+        sums = [self._sums[name] for name in names]
         # a method may have nothing to train
-        means = (collective.mean(torch.stack(sums)) / self._steps).tolist() if sums else []
+        means = (collective.mean(torch.stack(sums).cpu()) / self._steps).tolist() if sums else []
         values = dict(zip(names, means, strict=True))
         line: dict[str, Any] = {
             "step": step,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from poseshift.errors import TrainingError
 from poseshift.methods.base import Method, OptimiserConfig, Update
 from poseshift.ops import collective
 
@@ -33,15 +31,24 @@ def rate(config: OptimiserConfig, progress: float) -> float:
     return value
 
 
+def can_fuse(parameters: Iterable[Tensor]) -> bool:
+    """Whether parameters are moved by one kernel, which can be told by the device to leave them."""
+    return all(p.is_cuda for p in parameters)
+
+
 def build(config: OptimiserConfig, part: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a part; fused or foreach, whichever the device has."""
     parameters = [p for p in part.parameters() if p.requires_grad]
-    fused = all(p.is_cuda for p in parameters)
+    fused = can_fuse(parameters)
     if config.name == "sgd":
-        return torch.optim.SGD(
+        made = torch.optim.SGD(
             parameters, lr=config.rate, momentum=config.momentum, weight_decay=config.weight_decay,
             nesterov=config.momentum > 0, foreach=not fused, fused=fused,
         )  # fmt: skip
+        if fused and config.momentum:  # else a first step that is left out would leave the momentum as memory was
+            for parameter in parameters:
+                made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return made
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(parameters, lr=config.rate, weight_decay=config.weight_decay, foreach=not fused, fused=fused)
 
@@ -82,6 +89,15 @@ class Optimisers:
         """One step of the named parts."""
         for name in on:
             self.optimisers[name].step()
+
+    def obey(self, flag: Tensor) -> None:
+        """From now on no step moves anything, not even an optimiser's own state, while ``flag`` is 1.
+
+        Args:
+            flag: 0 or 1 on the device of the parts, which the host does not look at; all optimisers must be fused.
+        """
+        for optimiser in self.optimisers.values():
+            optimiser.found_inf = flag  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, dict[str, object]]:
         """States of all optimisers."""
@@ -124,22 +140,3 @@ def average(gradients: list[Tensor]) -> None:
             for g, part in zip(bucket, torch.split(flat, [g.numel() for g in bucket]), strict=True):
                 g.copy_(part.view_as(g))
             bucket = []
-
-
-def refuse_non_finite(norm: Tensor, update: Update, step: int, images: Callable[[], list[str]]) -> None:
-    """Raises :class:`TrainingError` where the loss or the norm of its gradient is no finite number.
-
-    Args:
-        norm: Of the gradient of ``update``.
-        update: Not stepped yet.
-        step: For the message.
-        images: Names some of the step's images, for the message.
-    """
-    if bool(torch.isfinite(norm + collective.mean(update.total.detach()))):
-        return
-    values = {name: float(term.value.detach()) for name, term in update.terms.items()}
-    bad = [name for name, value in values.items() if not math.isfinite(value)] or ["the gradient"]
-    raise TrainingError(
-        f"step {step}: {', '.join(bad)} not finite ({values}); images: {', '.join(images())}; "
-        "nothing was stepped or saved: lower optimiser.rate, set gradient_clip, or look at these images"
-    )

@@ -16,12 +16,31 @@ from poseshift.engine.run import Run, open_run
 from poseshift.errors import CheckpointError, UsageError
 from poseshift.methods import METHODS
 from poseshift.methods.base import Context, Method
+from poseshift.models import weights
 from poseshift.models.pose_net import PoseNet
 from poseshift.types import Skeleton
 
 INIT, STYLE, PRIOR = PARENTS
 MADE = {INIT: "pose net", STYLE: "style net", PRIOR: "pose prior"}
 LABELS, ORACLE = "uses_target_labels", "yes: oracle"
+LICENCES = "licences"
+
+
+def licences(config: RunConfig) -> list[str]:
+    """Of the initial weights of the run that a configuration starts from, and of its own; as known when it begins."""
+    before: list[str] = []
+    if config.init is not None:
+        before = licences_of(open_run(config.init))
+    return list(dict.fromkeys([*before, weights.licence_of(config.model.backbone, config.model.weights)]))
+
+
+def licences_of(run: Run) -> list[str]:
+    """The same of a run: what it recorded, else, of an earlier version, what the files still say."""
+    if recorded := run.manifest.get(LICENCES):
+        return list(recorded)
+    start = run.path / "parents" / INIT
+    configs = [Run(start).config, run.config] if (start / "run.yaml").is_file() else [run.config]
+    return list(dict.fromkeys(weights.licence_of(one.model.backbone, one.model.weights) for one in configs))
 
 
 def copy_parents(config: RunConfig, run: Path, skeleton: Skeleton) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from poseshift.config import RunConfig
-from poseshift.engine import checkpoint, processes, select
+from poseshift.engine import checkpoint, files, processes, select
 from poseshift.engine import run as runs
 from poseshift.engine.checkpoint import Checkpoint
+from poseshift.engine.differences import differences
 from poseshift.engine.journal import Journal
 from poseshift.engine.optimise import Optimisers
 from poseshift.engine.run import Run
@@ -28,7 +29,7 @@ def begun(path: Path, settings: RunConfig) -> Run | None:
     if not (path / "manifest.json").is_file():
         return None
     existing = runs.open_run(path)
-    if different := runs.differences(existing, settings):
+    if different := differences(existing, settings):
         raise UsageError(
             f"{path}: holds a run of another configuration ({', '.join(different[:3])}); choose another --out, "
             "or remove the folder"
@@ -44,6 +45,8 @@ def take_up(run: Run, method: Method, optimisers: Optimisers, journal: Journal, 
     """
     if processes.main():
         checkpoint.clear_drafts(run.checkpoints_path)
+        for folder in (run.path, run.checkpoints_path):
+            files.clear_drafts(folder)
     found = run.newest_intact()
     step = 0 if found is None else found.step
     if processes.main():

@@ -18,7 +18,7 @@ import torch
 
 from poseshift import config
 from poseshift.config import RunConfig
-from poseshift.engine import checkpoint, poses
+from poseshift.engine import checkpoint, files, poses
 from poseshift.engine.checkpoint import Checkpoint
 from poseshift.errors import CheckpointError, UsageError
 from poseshift.models.pose_net import PoseNet
@@ -239,10 +239,12 @@ def create(
         UsageError: The folder holds something else.
         CheckpointError: The disk refuses.
     """
-    if path.exists() and (not path.is_dir() or {child.name for child in path.iterdir()} - BEFORE_MANIFEST):
+    left = BEFORE_MANIFEST | {file.name for file in files.drafts(path, *OWN)}
+    if path.exists() and (not path.is_dir() or {child.name for child in path.iterdir()} - left):
         raise UsageError(
             f"{path}: exists and is no unfinished run of this configuration; choose another --out, or remove it"
         )
+    files.clear_drafts(path, *OWN)
     checkpoint.write_text(path / "run.yaml", config.dump(settings))
     (path / "checkpoints").mkdir(exist_ok=True)
     manifest = {
@@ -253,7 +255,7 @@ def create(
         "torch": torch.__version__,
         "platform": platform.platform(),
         "command": command,
-        "start": datetime.now(UTC).isoformat(timespec="seconds"),
+        "start": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "end": None,
         "outcome": "running",
         "skeleton": asdict(skeleton),
@@ -262,33 +264,6 @@ def create(
     }
     checkpoint.write_text(path / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     return open_run(path)
-
-
-def differences(run: Run, settings: RunConfig) -> list[str]:
-    """What a configuration has other than an existing run: ``steps is 8 there, 10 now``; empty where they agree.
-
-    A parent may be named by another path that leads to the same folder.
-    """
-    there, now = (dict(_flat(one.model_dump(mode="json"))) for one in (run.config, settings))
-    for key in config.PARENTS:
-        if there[key] and now[key] and Path(there[key]).resolve() == Path(now[key]).resolve():
-            there[key] = now[key]
-    return unlike(there, now)
-
-
-def unlike(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Where two trees of mappings differ: ``stages.source.steps is 8 there, 10 now``; empty where they agree."""
-    one, other = dict(_flat(there)), dict(_flat(now))
-    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
-    return [f"{key} is {one.get(key)!r} there, {other.get(key)!r} now" for key in keys]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _commit() -> str | None:

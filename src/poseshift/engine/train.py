@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from poseshift.config import RunConfig, parse
 from poseshift.data.loaders import Batches, Share
 from poseshift.draws import generator
 from poseshift.engine import (
+    allocation,
+    compiling,
     devices,
     estimate,
     parents,
@@ -31,6 +34,7 @@ from poseshift.engine import (
     trust,
 )  # fmt: skip
 from poseshift.engine import run as runs
+from poseshift.engine.data import ids_of
 from poseshift.engine.journal import Journal, logged_to
 from poseshift.engine.nonfinite import NonFinite
 from poseshift.engine.optimise import Optimisers, term_norms
@@ -97,6 +101,7 @@ class Session:
         store: setup.CropStore | None = None,
     ) -> None:
         self.config, self.quiet = config, quiet or not processes.main()
+        allocation.keep()
         try:
             with processes.together():
                 self.fabric = devices.fabric(processes.device(config.device), config.precision)
@@ -115,6 +120,7 @@ class Session:
         config = self.config
         self.method: Method = setup.method_of(config, self.run, self.data)
         self.fabric.to_device(self.method)
+        compiling.prepare(self.method, config)
         if processes.size() > 1:
             synced_norms.synchronise(self.method)
         source = self.data.source if self.method.predictor is not None else None
@@ -122,19 +128,17 @@ class Session:
         self.known = None if known is None else torch.from_numpy(known).to(self.fabric.device)
         self.optimisers = Optimisers(self.method, config.optimiser, clip=config.gradient_clip)
         streams = {"source": self.data.source, "target": self.data.target}
-        self.quarantined = Quarantined(
-            self.run.path, {name: crops for name, crops in streams.items() if crops is not None}
-        )
+        given = {name: crops for name, crops in streams.items() if crops is not None}
+        self.quarantined = Quarantined(self.run.path, given)
         share = Share.of(config.batch_size, rank=processes.rank(), processes=processes.size())
         self.batches = self._batches(share, workers=config.workers)
         self.journal = Journal(self.run.path, every=config.log_every)
         self.trust = trust.Examiner(self.data, config, self.run, self.journal.write)
         self.progress = Progress(config.steps, label=self.run.path.name, quiet=self.quiet)
-        self.found = processes.main_first(
-            lambda: resuming.take_up(self.run, self.method, self.optimisers, self.journal, config)
-        )
+        take_up = partial(resuming.take_up, self.run, self.method, self.optimisers, self.journal, config)
+        self.found = processes.main_first(take_up)
         self.start = 0 if self.found is None else self.found.step
-        self.nonfinite = NonFinite(config, self.method, self.run, self.journal)
+        self.nonfinite = NonFinite(config, self.method, self.optimisers, self.run, self.journal, self.fabric.device)
 
     def _create(self, path: Path, command: str) -> Run:
         if not processes.main():
@@ -146,15 +150,11 @@ class Session:
             **self.data.entries,
             "selection": select.rule(config, targets=self.data.target is not None),
             parents.LABELS: parents.label_use(config),
+            parents.LICENCES: parents.licences(config),
         }
-        return runs.create(
-            path,
-            config,
-            skeleton=self.data.skeleton,
-            command=command,
-            extra=extra,
-            parents=lambda folder: parents.copy_parents(config, folder, self.data.skeleton),
-        )
+        skeleton = self.data.skeleton
+        copied = partial(parents.copy_parents, config, skeleton=skeleton)
+        return runs.create(path, config, skeleton=skeleton, command=command, extra=extra, parents=copied)
 
     def _batches(self, share: Share, *, workers: int) -> Batches:
         place, failed = self.fabric.device, self.quarantined.add
@@ -190,7 +190,7 @@ class Session:
             self._loop()
             if processes.main():
                 found = select.verdict(self.run, self.config) | trust.noted(self.run)
-                self._note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="seconds"), **found)
+                self._note(outcome="finished", end=datetime.now(UTC).isoformat(timespec="milliseconds"), **found)
 
     def _note(self, **changes: Any) -> None:
         if processes.main():
@@ -237,7 +237,7 @@ class Session:
 
     def _refresh(self) -> None:
         """Every process makes the whole pass, so that all hold what one alone would."""
-        with collective.alone():
+        with collective.alone(), compiling.eager():
             self.method.refresh(self.batches.plain_targets(batch_size=self.config.batch_size))
 
     def _save_start(self) -> None:
@@ -248,7 +248,7 @@ class Session:
     def memory(self) -> estimate.Memory:
         """How much memory a step will need."""
         small, large = (next(self._batches(Share.of(size), workers=0)(self.start)) for size in estimate.SAMPLES)
-        with collective.alone():
+        with collective.alone(), compiling.eager():
             return estimate.memory(self.method, (small, large), self.data, self.config, autocast=self.fabric.autocast)
 
     def step(self, step: int, batch: Batch) -> None:
@@ -258,18 +258,20 @@ class Session:
         stream = f"torch/{processes.rank()}" if processes.rank() else "torch"
         torch.manual_seed(int(generator(self.config.seed, stream, step).integers(2**63)))  # dropout, if a net has any
         if method.refresh_every and step and step % method.refresh_every == 0:
+            self.nonfinite.settle()
             self._refresh()
         rates, every = self.optimisers.set_rates(progress), self.config.norms_every
-        self.nonfinite.begin_step()
+        self.nonfinite.begin_step(step, partial(self.data.images_of, ids_of(batch)))
         for number, update in enumerate(self._updates(batch, progress)):
             norms = term_norms(update) if every and step % every == 0 else {}
             norm, _ = self.optimisers.gradients(self.fabric, update)
-            if self.nonfinite.leaves_out(norm, update, step, lambda: self.data.images_of(batch)):
+            if self.nonfinite.leaves_out(norm, update):
                 break
             self.optimisers.step(update.on)
             self.journal.record(update, number=number, norm=norm, norms=norms)
         else:
             method.after_step(progress)
+            self.nonfinite.end_step()
             self.journal.end_step(rates, seconds=time.perf_counter() - began)
 
     def _updates(self, batch: Batch, progress: float) -> Iterator[Update]:
@@ -282,6 +284,7 @@ class Session:
                 return
             yield update
 
+    @compiling.eager()
     def save(self, step: int) -> None:
         """Scores the checkpoint without target labels, writes it, moves the pointers, removes old ones."""
         self.journal.flush(step)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from poseshift.batches import Batch, SourceBatch, TargetBatch
 from poseshift.models.adain import StyleNet
 from poseshift.models.pose_net import PoseNet, PoseOutput
 from poseshift.models.pose_prior import PosePrior
-from poseshift.ops import heatmaps, losses
+from poseshift.ops import heatmaps, losses, pseudo_labels
 
 
 class HeatmapConfig(BaseModel):
@@ -83,6 +83,15 @@ class MethodConfig(BaseModel):
     def without_weights(self) -> Self:
         """The same configuration with nothing to load from outside the run folder."""
         return self
+
+
+class Occluding(MethodConfig):
+    """Base of those that paste a patch over a confident keypoint of the student's view."""
+
+    occlusion: bool = Field(True, description="Paste a patch over a confident keypoint of the student's view.")
+    occlusion_probability: float = Field(0.5, ge=0, le=1)
+    occlusion_threshold: float = Field(0.9, ge=0, le=1, description="Teacher peak from which a keypoint is confident.")
+    occlusion_side: float = Field(20 / 256, gt=0, lt=1, description="Side of the patch, fraction of the input's.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +232,29 @@ class Method(nn.Module, ABC):
     def after_step(self, progress: float) -> None:
         """What follows the step's updates, such as a moving average."""
         del progress
+
+
+def occluded(config: Occluding, batch: Batch, pseudo: Float[Tensor, "B K h w"], stride: float) -> Tensor:
+    """The student's target images ``B×3×H×W``, a patch over one confident keypoint of some.
+
+    Args:
+        config: Whether, how often and how large.
+        batch: Its target, and the step's random numbers.
+        pseudo: Teacher heatmaps in the canonical frame.
+        stride: Pixels a cell of them.
+    """
+    view = batch.target.student
+    if not config.occlusion:
+        return view.images
+    return pseudo_labels.occlude_confident(
+        view,
+        pseudo,
+        batch.draws,
+        stride=stride,
+        threshold=config.occlusion_threshold,
+        probability=config.occlusion_probability,
+        side=config.occlusion_side,
+    )
 
 
 def supervised(output: PoseOutput, labels: SourceBatch, stride: float, config: HeatmapConfig) -> Tensor:

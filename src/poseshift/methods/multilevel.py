@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from poseshift.batches import Batch, TargetBatch
 from poseshift.errors import UsageError
-from poseshift.methods.base import Context, Method, MethodConfig, OptimiserConfig, Term, Update, supervised
+from poseshift.methods.base import Context, Method, Occluding, OptimiserConfig, Term, Update, occluded, supervised
 from poseshift.models.discriminator import Discriminator
 from poseshift.models.mean_teacher import MeanTeacher, TeacherNorm
 from poseshift.models.pose_net import PoseNet, PoseOutput
@@ -42,7 +42,7 @@ from poseshift.ops import adversarial, affine, heatmaps, information, losses, ps
 Level = Literal["image", "feature", "pose"]
 
 
-class MultilevelConfig(MethodConfig):
+class MultilevelConfig(Occluding):
     """Options of multi-level alignment; Greek letters are the paper's."""
 
     name: Literal["multilevel"] = "multilevel"
@@ -51,15 +51,12 @@ class MultilevelConfig(MethodConfig):
     consistency_weight: float = Field(1.0, ge=0, description="λ_a of Eq. 9.")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="α of Eq. 4.")
     teacher_bn: TeacherNorm = Field("batch", description="What the teacher's BatchNorm does, see MeanTeacher.")
+    one_pass: bool = Field(False, description="Source and target through the student as one batch; see one_pass.py.")
     mask_fraction: float = Field(0.5, gt=0, le=1, description="Part of the teacher's peaks that is trusted.")
     exclusive_pairs: float = Field(
         0.0, ge=0, lt=1, description="Left and right peaks nearer than this (of the side): the weaker is no label."
     )
     valid_only: bool = Field(True, description="Compare only cells that the student's view shows.")
-    occlusion: bool = Field(True, description="Paste a patch over a confident keypoint of the student's view.")
-    occlusion_probability: float = Field(0.5, ge=0, le=1)
-    occlusion_threshold: float = Field(0.9, ge=0, le=1, description="Teacher peak from which a keypoint is confident.")
-    occlusion_side: float = Field(20 / 256, gt=0, lt=1, description="Side of the patch, fraction of the input's.")
     style_probability: float = Field(0.5, ge=0, le=1, description="Of a source batch to be restyled.")
     domain_weight: float = Field(0.1, ge=0, description="λ_b of Eq. 9.")
     reversal: Literal["constant", "ramp"] = Field(
@@ -118,8 +115,8 @@ class Multilevel(Method):
     def updates(self, batch: Batch, progress: float) -> Iterator[Update]:
         target, matrix = batch.target, batch.target.student.matrix
         pseudo = self.nets.pseudo_heatmaps([view.images for view in target.teacher], target.teacher)
-        source = self.nets.student(self._restyled(batch))
-        student = self.nets.student(self._occluded(batch, pseudo))
+        images = self._restyled(batch), occluded(self.config, batch, pseudo, self.nets.student.stride)
+        source, student = self.nets.learnt_from(*images, one_pass=self.config.one_pass)
         canonical = self.nets.to_canonical(student.heatmaps, target.student)
 
         terms = {"supervised": Term(supervised(source, batch.source, self.nets.student.stride, self.heatmap))}  # Eq. 3
@@ -147,19 +144,6 @@ class Multilevel(Method):
             return images
         probability = self.config.style_probability
         return self.styles.restyled(images, batch.target.ids, batch.draws, probability=probability)  # Eq. 1, 2
-
-    def _occluded(self, batch: Batch, pseudo: Tensor) -> Tensor:
-        if not self.config.occlusion:
-            return batch.target.student.images
-        return pseudo_labels.occlude_confident(
-            batch.target.student,
-            pseudo,
-            batch.draws,
-            stride=self.nets.teacher.stride,
-            threshold=self.config.occlusion_threshold,
-            probability=self.config.occlusion_probability,
-            side=self.config.occlusion_side,
-        )
 
     def _consistency(self, canonical: Tensor, pseudo: Tensor, mask: Tensor, matrix: Tensor) -> Tensor:
         rectified = heatmaps.rectify(pseudo, self.heatmap.sigma)

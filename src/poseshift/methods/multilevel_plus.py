@@ -18,6 +18,8 @@ The pseudo-labels
                   self-training: Zou et al., ECCV 2018, for classes).
     ``mask_start`` to ``mask_end``  The trusted part grows with the run, as the teacher gets better (the curriculum of
                   CC-SSL, Mu et al., CVPR 2020, and of MAPS, Ding et al., 2023).
+    ``mirrored``  The teacher looks at each view in a mirror too; the mean of both maps is less noisy than one of them.
+                  Off by default: it costs a pass.
     ``exclusive_pairs``  Of a left and a right keypoint on one spot, the weaker is no label.
 
 Deviations from the paper: there is none; see `multilevel` for those from Chen et al.
@@ -37,7 +39,7 @@ from torch import Tensor, nn
 
 from poseshift.batches import Batch, TargetBatch
 from poseshift.errors import UsageError
-from poseshift.methods.base import Context, Method, MethodConfig, OptimiserConfig, Term, Update, supervised
+from poseshift.methods.base import Context, Method, Occluding, OptimiserConfig, Term, Update, occluded, supervised
 from poseshift.models.discriminator import Discriminator
 from poseshift.models.mean_teacher import MeanTeacher, TeacherNorm
 from poseshift.models.pose_net import PoseNet
@@ -45,23 +47,20 @@ from poseshift.models.style_bank import StyleBank
 from poseshift.ops import affine, heatmaps, losses, pseudo_labels
 
 
-class MultilevelPlusConfig(MethodConfig):
+class MultilevelPlusConfig(Occluding):
     """Options of the variant; those of `multilevel` mean the same here."""
 
     name: Literal["multilevel_plus"] = "multilevel_plus"
     consistency_weight: float = Field(1.0, ge=0, description="λ_a of Eq. 9.")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="α of Eq. 4.")
     teacher_bn: TeacherNorm = Field("batch", description="What the teacher's BatchNorm does, see MeanTeacher.")
+    one_pass: bool = Field(False, description="Source and target through the student as one batch; see one_pass.py.")
     subpixel: bool = Field(True, description="Draw pseudo-labels at a fraction of a cell.")
     balanced: bool = Field(True, description="Trust a part of each keypoint's peaks, not of all peaks together.")
+    mirrored: bool = Field(False, description="The teacher looks at each view in a mirror too; one more pass.")
     mask_start: float = Field(0.4, gt=0, le=1, description="Part of the peaks that is trusted at the first step.")
     mask_end: float = Field(0.8, gt=0, le=1, description="The same at the end; linear between.")
     exclusive_pairs: float = Field(0.05, ge=0, lt=1, description="See `multilevel`; 0 for none.")
-    occlusion_probability: float = Field(
-        0.5, ge=0, le=1, description="Of a patch over a confident keypoint; 0 for none."
-    )
-    occlusion_threshold: float = Field(0.9, ge=0, le=1, description="Teacher peak from which a keypoint is confident.")
-    occlusion_side: float = Field(20 / 256, gt=0, lt=1, description="Side of the patch, fraction of the input's.")
     style_probability: float = Field(
         0.25, ge=0, le=1, description="Of a source batch to be restyled; 0 needs no style net."
     )
@@ -104,9 +103,11 @@ class MultilevelPlus(Method):
 
     def updates(self, batch: Batch, progress: float) -> Iterator[Update]:
         target, stride = batch.target, self.nets.student.stride
-        pseudo = self.nets.pseudo_heatmaps([view.images for view in target.teacher], target.teacher)
-        source = self.nets.student(self._restyled(batch))
-        student = self.nets.student(self._occluded(batch, pseudo))
+        pseudo = self.nets.pseudo_heatmaps(
+            [view.images for view in target.teacher], target.teacher, mirrored=self.config.mirrored
+        )
+        images = self._restyled(batch), occluded(self.config, batch, pseudo, stride)
+        source, student = self.nets.learnt_from(*images, one_pass=self.config.one_pass)
         canonical = self.nets.to_canonical(student.heatmaps, target.student)
 
         labels, mask, peaks = self.pseudo_labels(pseudo, progress)
@@ -149,19 +150,6 @@ class MultilevelPlus(Method):
         if self.styles is None:
             return images
         return self.styles.restyled(images, batch.target.ids, batch.draws, probability=probability)  # Eq. 1, 2
-
-    def _occluded(self, batch: Batch, pseudo: Tensor) -> Tensor:
-        if not self.config.occlusion_probability:
-            return batch.target.student.images
-        return pseudo_labels.occlude_confident(
-            batch.target.student,
-            pseudo,
-            batch.draws,
-            stride=self.nets.teacher.stride,
-            threshold=self.config.occlusion_threshold,
-            probability=self.config.occlusion_probability,
-            side=self.config.occlusion_side,
-        )
 
     def after_step(self, progress: float) -> None:
         self.nets.update()  # Eq. 4

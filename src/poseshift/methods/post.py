@@ -42,15 +42,16 @@ from torch import Tensor, nn
 
 from poseshift.batches import Batch, TargetBatch, View
 from poseshift.errors import UsageError
-from poseshift.methods.base import Context, Method, MethodConfig, Term, Update
+from poseshift.methods.base import Context, Method, Occluding, Term, Update, occluded
 from poseshift.models.mean_teacher import MeanTeacher, TeacherNorm
 from poseshift.models.pose_net import PoseNet
 from poseshift.ops import affine, collective, heatmaps, losses, pseudo_labels
+from poseshift.ops.constants import constants
 
 FLOOR = 1e-8
 
 
-class PostConfig(MethodConfig):
+class PostConfig(Occluding):
     """Options of POST."""
 
     name: Literal["post"] = "post"
@@ -63,10 +64,6 @@ class PostConfig(MethodConfig):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="Of the teacher.")
     teacher_bn: TeacherNorm = Field("batch", description="What the teacher's BatchNorm does, see MeanTeacher.")
     mask_fraction: float = Field(0.5, gt=0, le=1, description="Part of the teacher's peaks that is trusted.")
-    occlusion: bool = Field(True, description="Paste a patch over a confident keypoint of the student's view.")
-    occlusion_probability: float = Field(0.5, ge=0, le=1)
-    occlusion_threshold: float = Field(0.9, ge=0, le=1, description="Teacher peak from which a keypoint is confident.")
-    occlusion_side: float = Field(20 / 256, gt=0, lt=1, description="Side of the patch, fraction of the input's.")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -104,7 +101,7 @@ class Post(Method):
     def updates(self, batch: Batch, progress: float) -> Iterator[Update]:
         target, late = batch.target, progress >= self.config.prior_from
         pseudo, wanted = self._teach(target)
-        coarse, maps = look(self.nets.student, self._occluded(batch, pseudo))
+        coarse, maps = look(self.nets.student, occluded(self.config, batch, pseudo, self.nets.student.stride))
         peaks = heatmaps.peaks(pseudo)[1]
         mask = pseudo_labels.top_fraction(peaks, self.config.mask_fraction)
         canonical = self.nets.to_canonical(maps, target.student)
@@ -142,21 +139,8 @@ class Post(Method):
         points = torch.where(flipped, points[:, self.nets.other_side], points)
         labels, _ = heatmaps.decode(pseudo, stride=stride, subpixel=False)
         labels = affine.apply(view.matrix, labels)
-        limit = labels.new_tensor([size[1], size[0]])
+        limit = constants((size[1], size[0]), like=labels)
         return points, ((labels >= -0.5) & (labels < limit - 0.5)).all(-1)
-
-    def _occluded(self, batch: Batch, pseudo: Tensor) -> Tensor:
-        if not self.config.occlusion:
-            return batch.target.student.images
-        return pseudo_labels.occlude_confident(
-            batch.target.student,
-            pseudo,
-            batch.draws,
-            stride=self.nets.teacher.stride,
-            threshold=self.config.occlusion_threshold,
-            probability=self.config.occlusion_probability,
-            side=self.config.occlusion_side,
-        )
 
     def after_step(self, progress: float) -> None:
         self.nets.update()

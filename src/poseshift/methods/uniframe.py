@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from poseshift.batches import Batch, TargetBatch
 from poseshift.errors import UsageError
-from poseshift.methods.base import Context, Method, MethodConfig, Term, Update, supervised
+from poseshift.methods.base import Context, Method, Occluding, Term, Update, occluded, supervised
 from poseshift.models.adain import statistics
 from poseshift.models.mean_teacher import MeanTeacher, TeacherNorm
 from poseshift.models.pose_net import PoseNet
@@ -35,7 +35,7 @@ from poseshift.models.style_bank import StyleBank
 from poseshift.ops import affine, heatmaps, losses, pseudo_labels
 
 
-class UniframeConfig(MethodConfig):
+class UniframeConfig(Occluding):
     """Options of the unified framework."""
 
     name: Literal["uniframe"] = "uniframe"
@@ -47,10 +47,6 @@ class UniframeConfig(MethodConfig):
         0.0, ge=0, lt=1, description="Left and right peaks nearer than this (of the side): the weaker is no label."
     )
     valid_only: bool = Field(False, description="Compare only cells that the student's view shows.")
-    occlusion: bool = Field(True, description="Paste a patch over a confident keypoint of the student's view.")
-    occlusion_probability: float = Field(0.5, ge=0, le=1)
-    occlusion_threshold: float = Field(0.9, ge=0, le=1, description="Teacher peak from which a keypoint is confident.")
-    occlusion_side: float = Field(20 / 256, gt=0, lt=1, description="Side of the patch, fraction of the input's.")
     source_style_probability: float = Field(0.5, ge=0, le=1, description="Of a source batch to get target styles.")
     target_style_probability: float = Field(0.5, ge=0, le=1, description="Of a teacher batch to get source styles.")
 
@@ -87,7 +83,7 @@ class Uniframe(Method):
         target, stride = batch.target, self.nets.student.stride
         pseudo = self.nets.pseudo_heatmaps(self._teacher_images(batch), target.teacher)
         source = self.nets.student(self._source_images(batch))
-        student = self.nets.student(self._occluded(batch, pseudo))
+        student = self.nets.student(occluded(self.config, batch, pseudo, stride))
         canonical = self.nets.to_canonical(student.heatmaps, target.student)
 
         mask, peaks = pseudo_labels.trusted(
@@ -117,19 +113,6 @@ class Uniframe(Method):
         style = statistics(self.styles.net.encode(batch.source.view.images))
         strength = batch.draws.shared("style/teacher/strength").view(1, 1, 1, 1)
         return [self.styles.net.stylise(images, style, strength) for images in views]
-
-    def _occluded(self, batch: Batch, pseudo: Tensor) -> Tensor:
-        if not self.config.occlusion:
-            return batch.target.student.images
-        return pseudo_labels.occlude_confident(
-            batch.target.student,
-            pseudo,
-            batch.draws,
-            stride=self.nets.teacher.stride,
-            threshold=self.config.occlusion_threshold,
-            probability=self.config.occlusion_probability,
-            side=self.config.occlusion_side,
-        )
 
     def after_step(self, progress: float) -> None:
         self.nets.update()

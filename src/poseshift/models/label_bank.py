@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from poseshift.batches import TargetBatch, View
 from poseshift.models.pose_net import PoseNet
 from poseshift.ops import affine, color, heatmaps, optical_flow
+from poseshift.ops.constants import constants
 
 VIEWS = ((0.0, 1.0), (30.0, 0.75), (-30.0, 0.75), (30.0, 1.25), (-30.0, 1.25))
 """Degrees and factor of the picture's size of each view of the ensemble."""
@@ -47,10 +48,10 @@ class Frames(NamedTuple):
 def ensemble(net: PoseNet, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
     """Heatmaps ``B×K×h×w`` of plain, normalised images, averaged over :data:`VIEWS`; what a view loses counts as 0."""
     size, pictures = (images.shape[-2], images.shape[-1]), color.denormalise(images)
-    centre = images.new_tensor([(size[1] - 1) / 2, (size[0] - 1) / 2])
+    centre = constants([(side - 1) / 2 for side in reversed(size)], like=images)
     maps = []
     for degrees, factor in VIEWS:
-        angle, scale = images.new_tensor([math.radians(degrees)]), images.new_tensor([factor])
+        angle, scale = (constants((number,), like=images) for number in (math.radians(degrees), factor))
         block = affine.rotation_shear_scale(angle, torch.zeros_like(angle), scale)
         matrix = affine.linear(block, centre=centre).expand(len(images), 3, 3)
         found = net(color.normalise(affine.warp(pictures, matrix, size))).heatmaps

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from poseshift.batches import View
-from poseshift.models.pose_net import PoseNet
+from poseshift.models import one_pass as passes
+from poseshift.models.pose_net import PoseNet, PoseOutput
 from poseshift.ops import affine, ema
 
 TeacherNorm = Literal["batch", "ema"]
@@ -47,18 +48,36 @@ class MeanTeacher(nn.Module):
         stride, matrix = self.student.stride, view.matrix
         return affine.unwarp_heatmaps(maps.float(), matrix, stride=stride, other_side=self.other_side)
 
+    def learnt_from(
+        self, source: Float[Tensor, "B 3 H W"], target: Float[Tensor, "B 3 H W"], *, one_pass: bool
+    ) -> list[PoseOutput]:
+        """What the student says of source and target images ``B×3×H×W``, in one pass or in two."""
+        if one_pass:
+            return passes.outputs(self.student, (source, target))
+        return [self.student(source), self.student(target)]
+
     @torch.no_grad()
     def pseudo_heatmaps(
-        self, images: list[Float[Tensor, "B 3 H W"]], views: tuple[View, ...]
+        self, images: list[Float[Tensor, "B 3 H W"]], views: tuple[View, ...], *, mirrored: bool = False
     ) -> Float[Tensor, "B K h w"]:
         """Teacher heatmaps ``B×K×h×w`` in the canonical frame, averaged over the views.
 
         Args:
             images: One batch ``B×3×H×W`` for each view, perhaps restyled.
             views: Whose matrices undo the augmentation.
+            mirrored: Look at each image in a mirror too, and average.
         """
-        maps = [self.to_canonical(self.teacher(x).heatmaps, view) for x, view in zip(images, views, strict=True)]
+        look = self._mirrored_too if mirrored else self._once
+        maps = [self.to_canonical(look(x), view) for x, view in zip(images, views, strict=True)]
         return maps[0] if len(maps) == 1 else torch.stack(maps).mean(0)
+
+    def _once(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
+        maps: Tensor = self.teacher(images).heatmaps
+        return maps
+
+    def _mirrored_too(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
+        mirrored: Tensor = self.teacher(images.flip(-1)).heatmaps
+        return (self._once(images) + mirrored.flip(-1)[:, self.other_side]) / 2
 
     def update(self) -> None:
         """Eq. 4, after the optimiser's step."""

@@ -79,8 +79,11 @@ def other_side(count: int, pairs: Iterable[tuple[int, int]]) -> Int[Tensor, " {c
 def resize(source: tuple[int, int], target: tuple[int, int], *, like: Float[Tensor, " ..."]) -> Float[Tensor, "3 3"]:
     """The ``3×3`` matrix of resizing an image of ``(height, width)`` ``source`` to ``target``."""
     sy, sx = target[0] / source[0], target[1] / source[1]
-    rows = [[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2], [0.0, 0.0, 1.0]]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+    matrix = torch.eye(3, dtype=like.dtype, device=like.device)
+    for axis, scale in enumerate((sx, sy)):
+        matrix[axis, axis].fill_(scale)
+        matrix[axis, 2].fill_((scale - 1) / 2)
+    return matrix
 
 
 def invert(matrix: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3 3"]:

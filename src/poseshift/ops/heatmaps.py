@@ -86,9 +86,11 @@ def encode(
 
 def peaks(heatmaps: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
     """Cells (``B×K×2``, x then y) and values (``B×K``) of the maxima; without a positive value the cell is (0, 0)."""
-    width = heatmaps.shape[-1]
-    values, index = heatmaps.flatten(-2).max(-1)
-    cells = torch.stack((index % width, index // width), -1).to(heatmaps.dtype)
+    heatmaps = heatmaps.contiguous()
+    rows = heatmaps.amax(-1)  # a maximum without its place takes a tenth of the time of one with it
+    values, y = rows.max(-1)
+    row = heatmaps.gather(-2, y[..., None, None].expand(*y.shape, 1, heatmaps.shape[-1]))
+    cells = torch.stack((row.squeeze(-2).argmax(-1), y), -1).to(heatmaps.dtype)
     return cells * (values > 0).unsqueeze(-1), values
 
 

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from poseshift.ops.constants import constants
+
 TEXTURE = 1e-6
 """Least of the smaller eigenvalues of the mean of ``∇I ∇Iᵀ``, intensities in [0, 1]: below it nothing fixes a point."""
 
@@ -76,6 +78,6 @@ def _gradient(image: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sample(images: Tensor, places: Tensor) -> Tensor:
     """Bilinear values ``B×C×K×P`` of ``B×C×H×W`` at ``B×K×P×2`` pixels; the border goes on outside."""
-    size = places.new_tensor([images.shape[-1], images.shape[-2]])
+    size = constants((images.shape[-1], images.shape[-2]), like=places)
     grid = (2 * places + 1) / size - 1
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

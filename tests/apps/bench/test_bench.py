@@ -51,6 +51,20 @@ def test_some_rows_in_the_order_that_was_asked_for(two: list[bool]) -> None:
     assert two == [False, False]
 
 
+def test_a_row_without_what_it_needs_is_left_out_unless_it_is_named(
+    two: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(quick: bool) -> dict[str, Measured]:
+        raise UsageError("c needs what is not installed")
+
+    monkeypatch.setitem(rows.ROWS, "c", Row(what="third", measure=measure, goal=">=1"))
+    said: list[str] = []
+    assert list(bench.bench(say=said.append)) == ["a", "b"]
+    assert said == ["measuring a, b", "measuring c", "left out: c needs what is not installed"]
+    with pytest.raises(UsageError, match="c needs"):
+        bench.bench(["c"])
+
+
 def test_the_table_says_what_was_missed(two: list[bool]) -> None:
     lines = bench.text(bench.bench()).splitlines()
     assert lines[2] == "| a | first | 0.123 | <=0.2 | met |"

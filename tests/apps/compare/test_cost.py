@@ -60,3 +60,12 @@ def test_whole_runs_tell_of_the_clock(tmp_path: Path) -> None:
     assert cost([silent]) is not None
     assert cost([silent]).images_per_second is None  # type: ignore[union-attr]
     assert cost([]) is None
+
+
+def test_one_step_has_no_rate(tmp_path: Path) -> None:
+    """Statistics alone are taken in one step, before which the data are read: no rate of training."""
+    run = tiny.run(tmp_path / "run", change={"steps": 1, "log_every": 1})
+    found = cost([run])
+    assert found is not None
+    assert found.images_per_second is None
+    assert found.seconds > 0

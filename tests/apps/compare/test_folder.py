@@ -52,3 +52,13 @@ def test_reasons_come_and_go(tmp_path: Path) -> None:
     assert folder.failures(tmp_path) == {"dann": {"1": "so"}}
     folder.note_failure(tmp_path, "dann", 1, None)
     assert folder.failures(tmp_path) == {}
+
+
+def test_a_plan_that_was_being_written_when_its_process_died_is_written_again(made: Made, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".plan.json.4711").write_text("half")
+    plan = folder.joined(made.out, made.found.contents.plan, baseline=None)
+    assert folder.joined(out, made.found.contents.plan, baseline=None).plan.rows == plan.plan.rows
+    folder.write_plan(out, plan)
+    assert [file.name for file in out.iterdir()] == ["plan.json"]

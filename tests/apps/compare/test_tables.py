@@ -78,6 +78,7 @@ def test_csv(made: Made) -> None:
             for column, number in (("difference", one.value), ("low", one.low), ("high", one.high)):
                 assert abs(float(row[f"{name} {column}"]) - number) < 1e-3
         assert (row["seeds"], row["status"], row["target labels"]) == ("0 1", "scored", "no")
+        assert re.fullmatch(r"[0-9a-f]{10}|\d+\.\d+\.\d+", row["code"])
         assert float(row["seconds"]) >= 0
         assert float(row["images per second"]) > 0
     assert rows[-1]["status"].startswith("seed 0: step ")

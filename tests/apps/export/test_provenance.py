@@ -3,8 +3,9 @@ from pathlib import Path
 
 import yaml
 
-from poseshift.apps.export.provenance import licences, metadata
+from poseshift.apps.export.provenance import metadata
 from poseshift.engine import checkpoint, trust
+from poseshift.engine.parents import LICENCES, licences_of
 from poseshift.engine.run import Run, open_run
 from poseshift.version import __version__
 
@@ -50,7 +51,7 @@ def test_no_path_of_this_machine_goes_along(trained: Run) -> None:
     assert "someone" not in json.dumps(texts)
 
 
-def test_the_weights_of_the_start_count_too(trained: Run, tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_version_is_asked_for_its_files(trained: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     start = folder / "parents" / "init"
     start.mkdir(parents=True)
@@ -59,7 +60,10 @@ def test_the_weights_of_the_start_count_too(trained: Run, tmp_path: Path) -> Non
     raw = yaml.safe_load((folder / "run.yaml").read_text())
     raw["model"] |= {"backbone": "mobilenetv2_100", "weights": "pretrained"}
     (start / "run.yaml").write_text(yaml.safe_dump(raw))
-    first, second = licences(open_run(folder))
+    run = open_run(folder)
+    assert licences_of(run) == ["no initial weights"], "what was recorded when the run began"
+    run.note(**{LICENCES: None})
+    first, second = licences_of(run)
     assert first.startswith("mobilenetv2_100.")
     assert first.endswith("of timm: apache-2.0")
     assert second == "no initial weights"

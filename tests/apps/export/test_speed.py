@@ -1,12 +1,9 @@
-import importlib.util
 import itertools
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from tests import tiny
+from tests.scripts import script
 
 from poseshift.apps.export.speed import INT8, ONNX, TORCH, WARM, Contest, Speed, side_by_side
 from poseshift.engine.run import Run
@@ -44,34 +41,23 @@ def test_a_contest(run: Run, threads: int) -> None:
     assert list(Contest(run.predictor(), size=32, int8=False).models) == [ONNX]
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    """``benchmarks/export_speed.py``."""
-    file = tiny.ROOT / "benchmarks" / "export_speed.py"
-    spec = importlib.util.spec_from_file_location("export_speed", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["export_speed"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_benchmark_scores_every_model(script: ModuleType, run: Run) -> None:
+def test_the_benchmark_scores_every_model(run: Run) -> None:
     """On eight drawn images; the graph has a flip test inside, torch has none, so only ONNX and int8 are alike."""
-    row = script.accuracy("tiny", run, "figures:middle,side=48,count=8", "test", ranges=4)
+    speeds = script("export_speed")
+    row = speeds.accuracy("tiny", run, "figures:middle,side=48,count=8", "test", ranges=4)
     assert (row.name, row.images) == ("tiny", 8)
     assert list(row.pck) == [TORCH, ONNX, INT8]
     assert all(0 <= value <= 100 for value in row.pck.values())
     speed = Speed(batch=1, threads=1, seconds={TORCH: [0.03], ONNX: [0.01], INT8: [0.005]})
-    scored = script.Accuracy("tiny", 8, {TORCH: 50.0, ONNX: 50.0, INT8: 49.25}, 98.5)
-    text = script.text({"net 32": [speed]}, [scored], "head")
+    scored = speeds.Accuracy("tiny", 8, {TORCH: 50.0, ONNX: 50.0, INT8: 49.25}, 98.5)
+    text = speeds.text({"net 32": [speed]}, [scored], "head")
     assert "| net 32 | 1 | 1 | 1 | 30.0 | 10.0 | 5.0 | 3.00 | 6.00 | 2.00 |" in text
     assert "| tiny | 8 | 50.00 | 50.00 | 49.25 | 0.75 | 98.5 % |" in text
 
 
-def test_the_benchmark_trains_where_no_run_is_given(script: ModuleType, tmp_path: Path) -> None:
-    script.BRIEF["source"]["data"] = "figures:plain,side=64,count=40"
-    script.BRIEF["target"]["data"] = "figures:middle,side=64,count=12"
-    made = script.brief(tmp_path / "run", 1)
+def test_the_benchmark_trains_where_no_run_is_given(tmp_path: Path) -> None:
+    speeds = script("export_speed")
+    speeds.BRIEF["source"]["data"] = "figures:plain,side=64,count=40"
+    speeds.BRIEF["target"]["data"] = "figures:middle,side=64,count=12"
+    made = speeds.brief(tmp_path / "run", 1)
     assert made.finished

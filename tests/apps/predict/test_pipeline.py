@@ -199,6 +199,7 @@ def test_pictures_that_are_kept_make_batches_small(tmp_path: Path, monkeypatch: 
 
 INTERRUPTED = """
 import os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts it in the background has it ignored
 sys.path.insert(0, sys.argv[1])
 from films import Greys
 from poseshift.apps import predict

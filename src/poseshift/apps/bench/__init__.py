@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from poseshift.apps.bench.rows import ROWS
+from poseshift.engine import allocation
 from poseshift.errors import UsageError
 from poseshift.version import __version__
 
@@ -29,23 +30,32 @@ def bench(names: Iterable[str] = (), *, quick: bool = False, say: Callable[[str]
         threads, and the load of the machine when it began.
 
     Raises:
-        UsageError: A row that does not exist.
+        UsageError: A row that does not exist, or one that was asked for by name and needs what is not installed;
+            without names such rows are left out.
     """
-    wanted = list(names) or list(ROWS)
+    named = list(names)
+    wanted = named or list(ROWS)
     if unknown := [name for name in wanted if name not in ROWS]:
         raise UsageError(f"--rows: unknown row {unknown[0]!r}; known: {', '.join(ROWS)}")
+    allocation.keep()  # as training does, for both sides of every row
     found: Results = {}
     for measure in dict.fromkeys(ROWS[name].measure for name in wanted):
         rows = [name for name in wanted if ROWS[name].measure is measure]
         say(f"measuring {', '.join(rows)}")
         at = {"threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1), "quick": quick}
-        measured = measure(quick)
+        try:
+            measured = measure(quick)
+        except UsageError as error:
+            if named:
+                raise
+            say(f"left out: {error}")
+            continue
         for name in rows:
             row, one = ROWS[name], measured[name]
             detail = {**at, **{key: _short(value) for key, value in one.detail.items()}}
             found[name] = {"value": _short(one.value), "goal": row.goal, "met": row.met(one.value), "unit": row.unit}
             found[name]["detail"] = detail
-    return {name: found[name] for name in wanted}
+    return {name: found[name] for name in wanted if name in found}
 
 
 def _short(value: float | str) -> float | str:

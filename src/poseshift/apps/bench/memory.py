@@ -14,7 +14,7 @@ STEPS, QUICK_STEPS = 2000, 60
 SMALL = (
     "common.model={backbone: small, head: pyramid, width: 16, stride: 4}",
     "common.input_size=64",
-    "common.batch_size=8",
+    "common.batch_size=4",
     "common.cache_mib=1",
 )
 CHILD = "import sys; from poseshift.apps.bench import memory; print(memory.trained(int(sys.argv[1])))"

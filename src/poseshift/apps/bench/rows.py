@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from poseshift.apps.bench import heatmaps, images, memory, startup, steps
+from poseshift.apps.bench import exporting, heatmaps, images, memory, predicting, startup, steps
 from poseshift.apps.bench.timing import Measured
 
 
@@ -51,6 +51,12 @@ ROWS: dict[str, Row] = {
         what="JPEG to two views, first epoch, images/s a core ÷ per-sample PIL", measure=images.measure, goal=">=1.5"
     ),
     "images_cached": Row(what="the same from the cache", measure=images.measure, goal=">=5"),
+    "predict": Row(
+        what="predict end to end ÷ its net alone (a light net: ÷ the slower of net and decoding), JPEGs and video",
+        measure=predicting.measure,
+        goal=">=0.9",
+    ),
+    "export": Row(what="eager torch ÷ exported ONNX, seconds for one image", measure=exporting.measure, goal=">=1.5"),
     "memory": Row(
         what="training beyond model, optimiser and activations", measure=memory.measure, goal="<=1024", unit="MiB"
     ),

@@ -16,7 +16,8 @@ class Cost:
     Attributes:
         seconds: From start to end; where a run was stopped in between, of its steps alone.
         whole: Whether ``seconds`` is from start to end in all of them.
-        images_per_second: Training images, source and target, for each second of the steps; None where none is logged.
+        images_per_second: Training images, source and target, for each second of the steps; None where none is logged,
+            and for a run of one step, whose time is that of reading the data and of warming up.
     """
 
     seconds: float
@@ -30,11 +31,12 @@ def cost(runs: Sequence[Run]) -> Cost | None:
         return None
     steps = [step_seconds(run) for run in runs]
     clock = [clock_seconds(run) for run in runs]
-    images = [run.config.batch_size * len(run.config.method.needs) * run.config.steps for run in runs]
+    images = sum(run.config.batch_size * len(run.config.method.needs) * run.config.steps for run in runs)
+    timed = sum(steps) and all(run.config.steps > 1 for run in runs)
     return Cost(
         seconds=sum(s if c is None else c for s, c in zip(steps, clock, strict=True)) / len(runs),
         whole=all(c is not None for c in clock),
-        images_per_second=sum(images) / sum(steps) if sum(steps) else None,
+        images_per_second=images / sum(steps) if timed else None,
     )
 
 

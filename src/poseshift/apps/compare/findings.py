@@ -39,6 +39,7 @@ class Row:
         steps: The scored checkpoint of each seed.
         cost: None without a finished run.
         device: That it was trained on.
+        code: Commits that trained it, ten digits of each; versions where an installed package did.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Row:
     steps: tuple[int, ...]
     cost: Cost | None
     device: str
+    code: tuple[str, ...]
 
     @property
     def oracle(self) -> bool:
@@ -172,7 +174,13 @@ def _row(stage: str, method: str, contents: Contents, places: Mapping[int, Path]
         steps=tuple(one.step for one in scored.values()),
         cost=cost(finished),
         device=", ".join(dict.fromkeys(one.device for one in scored.values())),
+        code=tuple(dict.fromkeys(_code(run.manifest) for run in finished)),
     )
+
+
+def _code(manifest: Mapping[str, Any]) -> str:
+    commit = manifest.get("commit")
+    return commit[:10] if commit else str(manifest.get("version", "unknown"))
 
 
 def _seconds(out: Path, contents: Contents, stage: str) -> float | None:

@@ -19,8 +19,8 @@ from typing import Any
 
 from poseshift.apps.compare.planning import Plan
 from poseshift.apps.recipes import Recipe
-from poseshift.engine import checkpoint
-from poseshift.engine.run import unlike
+from poseshift.engine import checkpoint, files
+from poseshift.engine.differences import unlike
 from poseshift.errors import DataError, UsageError
 
 SCHEMA = 1
@@ -59,7 +59,8 @@ def joined(out: Path, plan: Plan, *, baseline: str | None) -> Contents:
         DataError: Its plan cannot be read.
     """
     if not (out / PLAN).is_file():
-        if out.exists() and (not out.is_dir() or {child.name for child in out.iterdir()} - {LOCK}):
+        left = {LOCK} | {file.name for file in files.drafts(out, PLAN)}
+        if out.exists() and (not out.is_dir() or {child.name for child in out.iterdir()} - left):
             raise UsageError(f"{out}: exists and is no folder of `poseshift {plan.kind}`; choose another --out")
         return Contents(
             plan=replace(plan, baseline=baseline or plan.baseline), seeds=dict.fromkeys(plan.rows, plan.seeds)
@@ -123,6 +124,7 @@ def write_plan(out: Path, contents: Contents) -> None:
         "common": plan.recipe.common,
         "stages": plan.recipe.stages,
     }
+    files.clear_drafts(out, PLAN)
     checkpoint.write_text(out / PLAN, json.dumps(content, indent=1) + "\n")
 
 

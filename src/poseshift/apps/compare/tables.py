@@ -132,6 +132,7 @@ def _costs(found: Comparison) -> tuple[list[str], list[list[str]]]:
         "scored step",
         "checkpoint chosen by",
         "target labels",
+        "code",
     ]
     rows = [
         [
@@ -142,6 +143,7 @@ def _costs(found: Comparison) -> tuple[list[str], list[list[str]]]:
             ", ".join(map(str, dict.fromkeys(row.steps))),
             row.selection,
             row.labels,
+            ", ".join(row.code),
         ]
         for row in found.rows
         if row.scored
@@ -212,6 +214,7 @@ def _record(found: Comparison, table: Table, line: Line) -> dict[str, Any]:
     record |= {"seconds": _number(cost.seconds if cost else None), "seconds are whole": bool(cost and cost.whole)}
     record |= {"images per second": _number(cost.images_per_second if cost else None), "device": row.device}
     record |= {"scored steps": " ".join(map(str, row.steps)), "selection": row.selection, "target labels": row.labels}
+    record["code"] = " ".join(row.code)
     return record
 
 

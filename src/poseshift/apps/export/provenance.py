@@ -10,9 +10,8 @@ from typing import Any
 from poseshift.apps.exported import KEY, SCHEMA
 from poseshift.engine.calibration import Calibration
 from poseshift.engine.checkpoint import Checkpoint
-from poseshift.engine.parents import INIT
+from poseshift.engine.parents import licences_of
 from poseshift.engine.run import Run
-from poseshift.models import weights
 from poseshift.version import __version__
 
 
@@ -56,7 +55,7 @@ def metadata(
         "calibrated": calibration is not None,
         "calibration": None if calibration is None else asdict(calibration),
         "quantised": quantised,
-        "licence": licences(run),
+        "licence": licences_of(run),
         "run": run.path.resolve().name,
         "step": chosen.step,
         "sha256": chosen.digests.get("predictor.safetensors"),
@@ -69,11 +68,3 @@ def metadata(
         "trained_by": {key: manifest.get(key) for key in ("version", "commit", "torch", "start", "end")},
     }
     return {name: json.dumps(value, ensure_ascii=False) for name, value in said.items()}
-
-
-def licences(run: Run) -> list[str]:
-    """The licence of the initial weights of the run's backbone and of that of its start, as far as it is stated."""
-    start = run.path / "parents" / INIT
-    configs = [Run(start).config, run.config] if (start / "run.yaml").is_file() else [run.config]
-    found = [weights.licence_of(one.model.backbone, one.model.weights) for one in configs]
-    return list(dict.fromkeys(found))

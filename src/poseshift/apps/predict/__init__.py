@@ -106,9 +106,10 @@ def _by_run(
     if find_spec("torch") is None:
         raise UsageError(f"{run}: a run needs torch, which is not installed; install it, or give an exported .onnx")
     from poseshift.apps.predict import torch_estimator
-    from poseshift.engine import processes
+    from poseshift.engine import allocation, processes
     from poseshift.engine.run import Run, open_run
 
+    allocation.keep()
     opened = run if isinstance(run, Run) else open_run(run)
     processes.meet()
     with processes.together():

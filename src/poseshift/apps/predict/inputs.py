@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseshift.data import video_index
+from poseshift.data.decoding import Decoded
 from poseshift.data.images import SUFFIXES, ImageFiles
 from poseshift.data.open_video import ForwardVideo
 from poseshift.data.video_index import VideoIndex, index_video
@@ -26,8 +27,22 @@ log = logging.getLogger(__name__)
 DECODER_THREADS = 2
 """Of one video's decoder."""
 
-Load = Callable[[], ByteArray]
-"""Makes the picture, ``H×W×3`` RGB uint8, in any thread."""
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Load:
+    """Makes a picture, in any thread.
+
+    Attributes:
+        decode: Given how many times smaller it may come; see :func:`poseshift.data.decoding.decoded`.
+        size: ``(width, height)`` before it is decoded; None where that is not known, and it never comes smaller.
+    """
+
+    decode: Callable[[int], Decoded]
+    size: Callable[[], tuple[int, int]] | None = None
+
+    def __call__(self) -> ByteArray:
+        """``H×W×3`` RGB uint8. Raises :class:`DataError` where it does not decode."""
+        return self.decode(1).pixels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,8 +125,14 @@ class Inputs:
 
     def read(self, index: int) -> ByteArray:
         """Image ``index``, ``H×W×3`` RGB uint8, upright. Raises :class:`DataError` where it does not decode."""
+        return self.reduced(index, 1).pixels
+
+    def reduced(self, index: int, most: int) -> Decoded:
+        """As :meth:`read`, smaller as of :func:`poseshift.data.decoding.decoded`; a frame never is."""
         file, frame = self.place(index)
-        return self._images.read(file) if frame is None else self._frames.read(self._first_frames[file] + frame)
+        if frame is None:
+            return self._images.reduced(file, most)
+        return Decoded(self._frames.read(self._first_frames[file] + frame), 1)
 
     def size(self, index: int) -> tuple[int, int]:
         """``(width, height)``; the first frame stands for its video. Raises :class:`DataError` as :meth:`read`."""
@@ -130,12 +151,12 @@ class Inputs:
         def take(index: int) -> Load:
             file, frame = self.place(index)
             if frame is None:
-                return partial(self._images.read, file)
+                return Load(decode=partial(self._images.reduced, file), size=partial(self._images.size, file))
             if not opened or opened[-1][0] != file:
                 while opened:
                     opened.pop()[1].close()
                 opened.append((file, ForwardVideo(self.files[file], self.videos[file], threads=DECODER_THREADS)))
-            return opened[-1][1].take(frame)
+            return Load(decode=partial(_as_it_is, opened[-1][1].take(frame)))
 
         try:
             yield take
@@ -169,6 +190,10 @@ class Inputs:
         exact = [number for number in candidates if f"/{self.files[number].as_posix()}".endswith(tail)]
         chosen = exact or candidates
         return chosen[0] if len(chosen) == 1 else None
+
+
+def _as_it_is(picture: Callable[[], ByteArray], most: int) -> Decoded:
+    return Decoded(picture(), 1)
 
 
 def open_inputs(entries: Iterable[str | Path]) -> Inputs:

@@ -17,7 +17,7 @@ from typing import Any
 
 from poseshift.apps.predict.inputs import find_files
 from poseshift.data import video_index
-from poseshift.data.drafts import replacement
+from poseshift.data.drafts import left_of, replacement
 from poseshift.data.parquet import pyarrow_module
 from poseshift.errors import DataError, UsageError
 
@@ -110,7 +110,7 @@ def begun(folder: Path, plan: dict[str, Any]) -> None:
     text = json.dumps(plan, indent=1, sort_keys=True)
     mark = hashlib.sha256(text.encode()).hexdigest()
     file = folder / PLAN
-    if not file.is_file() and folder.is_dir() and any(folder.iterdir()):
+    if not file.is_file() and folder.is_dir() and set(folder.iterdir()) - set(left_of(file)):
         raise UsageError(f"{folder}: exists and is no folder of `predict --engine ray`; give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     if file.is_file():

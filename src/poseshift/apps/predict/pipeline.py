@@ -22,6 +22,7 @@ from poseshift.apps.predict.estimator import Estimator, Looks
 from poseshift.apps.predict.inputs import Inputs, Load
 from poseshift.data import canonical
 from poseshift.data.boxes import squares
+from poseshift.data.decoding import Decoded
 from poseshift.errors import DataError
 from poseshift.types import ByteArray, FloatArray
 
@@ -160,14 +161,27 @@ def _cut(taken: tuple[Look, Load | DataError], *, size: int, how: Looks, keep: b
     if isinstance(load, DataError):
         return replace(nothing, failure=str(load))
     try:
-        picture = load()
-        boxes = whole(picture.shape[1], picture.shape[0]) if wanted.boxes is None else wanted.boxes
+        load, (width, height), picture = _sized(load, keep)
+        boxes = whole(width, height) if wanted.boxes is None else wanted.boxes
         regions = squares(boxes, 1.0 if wanted.boxes is None else how.padding)
-        cuts = [canonical.cut(picture, region, size=size, margin=how.margin) for region in regions]
+        finer = canonical.finer(regions, size).tolist()
+        pictures = {times: load.decode(times) for times in set(finer)}  # what training decodes for such a region
+        cuts = [
+            canonical.cut(pictures[times], region, size=size, margin=how.margin)
+            for times, region in zip(finer, regions, strict=True)
+        ]
     except DataError as error:
         return replace(nothing, failure=str(error))
     crops = np.stack(cuts) if cuts else nothing.crops
     return replace(nothing, boxes=boxes, regions=regions, crops=crops, picture=picture if keep else None)
+
+
+def _sized(load: Load, keep: bool) -> tuple[Load, tuple[int, int], ByteArray | None]:
+    """A picture with its width and height; decoded as it is where it is kept, or where only that tells its size."""
+    if load.size is not None and not keep:
+        return load, load.size(), None
+    picture = load()
+    return Load(decode=lambda most: Decoded(picture, 1)), (picture.shape[1], picture.shape[0]), picture
 
 
 def whole(width: int, height: int) -> FloatArray:

@@ -30,7 +30,11 @@ SCORES = {
     "monitor": "PCK on target labels (monitoring)",
 }
 COLLAPSES = {name: f"{WORDS[name].capitalize()}: {UNITS[name]}" for name in WORDS}
-MONITORS = {"peak": "Mean peak of pseudo-labels"}
+MONITORS = {
+    "peak": "Mean peak of pseudo-labels",
+    "trusted": "Share of pseudo-labels that is trusted",
+    "accepted": "Share of pseudo-labels that is accepted",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
