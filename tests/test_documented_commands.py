@@ -187,6 +187,7 @@ EXECUTED: dict[str, Miniature] = {
         )
         for text in (
             f"compare {PAIR} --methods source,dann,shot,multilevel --seeds 0,1,2 --out runs/compared",
+            f"compare {PAIR} --methods source,dann --seeds 3 --add runs/compared/scores.json --out runs/fourth",
             f"ablate {PAIR} --seeds 0,1,2 --out runs/ablation",
             f"sweep {PAIR} --set method.domain_weight=0.001,0.01,0.1,1"
             " --set method.certainty_weight=0.05,0.15,0.5 --seeds 0,1 --out runs/swept",

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,19 @@ class Skeleton:
 
     def __len__(self) -> int:
         return len(self.keypoints)
+
+    @classmethod
+    def restored(cls, raw: Mapping[str, Any]) -> Skeleton:
+        """What ``dataclasses.asdict`` made of one, after a way through JSON."""
+        pairs = {key: tuple((int(a), int(b)) for a, b in raw[key]) for key in ("flip_pairs", "edges")}
+        return cls(
+            name=raw["name"],
+            keypoints=tuple(raw["keypoints"]),
+            groups={name: tuple(rows) for name, rows in raw["groups"].items()},
+            mean_groups=tuple(raw["mean_groups"]),
+            sigmas=None if raw["sigmas"] is None else tuple(raw["sigmas"]),
+            **pairs,
+        )
 
     @cached_property
     def flip_index(self) -> tuple[int, ...]:

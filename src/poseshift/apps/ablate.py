@@ -27,6 +27,7 @@ def ablate(
     baseline: str | None = None,
     overrides: Sequence[str] = (),
     jobs: int = 1,
+    add: Sequence[str | Path] = (),
     command: str = "",
     quiet: bool = False,
     say: Say = silent,
@@ -44,6 +45,7 @@ def ablate(
         baseline: The row to compare with; by default the one without any level.
         overrides: ``common.a.b=c`` or ``stages.NAME.a=c``.
         jobs: Runs at the same time, each in a process of its own with one thread.
+        add: ``scores.json`` of other folders: their rows stand in the tables too, and are not trained again.
         command: Noted in manifests and tables.
         quiet: No progress bars.
         say: Called with a line about what is going on.
@@ -75,8 +77,9 @@ def ablate(
         baseline=next(iter(stages)),
     )
     return carry_out(
-        plan, Path(out), baseline=baseline, name=file.stem, jobs=jobs, command=command, quiet=quiet, say=say
-    )
+        plan, Path(out), baseline=baseline, name=file.stem, jobs=jobs, add=[Path(one) for one in add],
+        command=command, quiet=quiet, say=say,
+    )  # fmt: skip
 
 
 def with_levels(recipe: Recipe) -> tuple[str, tuple[str, ...]]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML) with a `study.test` section.")]
 Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between them; each trains everything once.")]
 Jobs = Annotated[int, typer.Option(help="Runs at the same time, each in a process with one thread.")]
+Add = Annotated[
+    list[Path] | None,
+    typer.Option(help="scores.json of another folder: its runs count here and are not trained again. May be repeated."),
+]
 Out = Annotated[Path, typer.Option(help="Folder for runs and tables; the same command goes on there.")]
 
 
@@ -63,6 +67,7 @@ def compare(
     baseline: Annotated[str | None, typer.Option(help="What others are compared with; default the first.")] = None,
     set_: Set = None,
     jobs: Jobs = 1,
+    add: Add = None,
     quiet: Quiet = False,
 ) -> None:
     """Compare methods on one recipe's data, starts, schedule and views, over seeds; labels only score finished runs.
@@ -79,6 +84,7 @@ def compare(
         baseline=baseline,
         overrides=set_ or (),
         jobs=jobs,
+        add=add or (),
         command=_command(),
         quiet=quiet,
         say=_say,
@@ -93,6 +99,7 @@ def ablate(
     baseline: Annotated[str | None, typer.Option(help="Row to compare with; default the one without levels.")] = None,
     set_: Set = None,
     jobs: Jobs = 1,
+    add: Add = None,
     quiet: Quiet = False,
 ) -> None:
     """Switch the levels of a recipe's method on and off in every combination: the ablation table.
@@ -108,6 +115,7 @@ def ablate(
         baseline=baseline,
         overrides=set_ or (),
         jobs=jobs,
+        add=add or (),
         command=_command(),
         quiet=quiet,
         say=_say,
@@ -141,6 +149,7 @@ def sweep(
         str | None, typer.Option(help="Row to compare with; default the recipe's own values, else the first.")
     ] = None,
     jobs: Jobs = 1,
+    add: Add = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a recipe's last stage with other settings: a grid, or a guided search; tables, report and figure.svg.
@@ -162,6 +171,7 @@ def sweep(
         baseline=baseline,
         overrides=overrides,
         jobs=jobs,
+        add=add or (),
         command=_command(),
         quiet=quiet,
         say=_say,

@@ -56,13 +56,7 @@ class Run:
     @property
     def skeleton(self) -> Skeleton:
         """Names of the keypoints that the run predicts."""
-        raw = dict(self.manifest["skeleton"])
-        for key in ("flip_pairs", "edges"):
-            raw[key] = tuple((int(a), int(b)) for a, b in raw[key])
-        raw["keypoints"], raw["mean_groups"] = tuple(raw["keypoints"]), tuple(raw["mean_groups"])
-        raw["groups"] = {name: tuple(rows) for name, rows in raw["groups"].items()}
-        raw["sigmas"] = tuple(raw["sigmas"]) if raw["sigmas"] is not None else None
-        return Skeleton(**raw)
+        return Skeleton.restored(self.manifest["skeleton"])
 
     @property
     def finished(self) -> bool:

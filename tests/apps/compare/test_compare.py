@@ -240,7 +240,9 @@ def test_test_data_that_is_not_there_fails_before_anything_is_trained(recipe: Wr
 def test_test_data_that_changed_is_refused(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     real = findings.scoring.instances_of
     monkeypatch.setattr(findings.scoring, "instances_of", lambda *given: real(*given).select(range(5)))
-    with pytest.raises(DataError, match="source: scored on 12 instances of split test, which now has 5; restore the"):
+    with pytest.raises(
+        DataError, match="source, seed 0: scored on 12 instances of split test, which now has 5; restore the"
+    ):
         findings.gather(made.out, made.found.contents, name="tiny", command="")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tests import tiny
 
-from poseshift.apps.compare.cost import clock_seconds, cost, step_seconds
+from poseshift.apps.compare.cost import clock_seconds, cost, step_seconds, taken
 from poseshift.engine import train as training
 from poseshift.engine.run import Run
 from poseshift.errors import Interrupted
@@ -29,7 +29,7 @@ def test_a_run_that_was_stopped_tells_of_its_steps(tmp_path: Path, monkeypatch: 
     lines = [line for line in run.metrics() if "seconds_per_step" in line]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert step_seconds(run) == pytest.approx(sum(line["seconds_per_step"] for line in lines))
-    found = cost([run])
+    found = cost([taken(run)])
     assert found is not None
     assert not found.whole
     assert found.seconds == pytest.approx(step_seconds(run))
@@ -53,19 +53,19 @@ def test_whole_runs_tell_of_the_clock(tmp_path: Path) -> None:
     assert (step_seconds(one), clock_seconds(one)) == (10.0, 90.0)
     older = made(tmp_path / "older", lines, **times)
     assert clock_seconds(older) is None, "of a version that counted no sessions"
-    found = cost([one, older])
+    found = cost([taken(one), taken(older)])
     assert found is not None
     assert (found.seconds, found.whole, found.images_per_second) == (50.0, False, pytest.approx(2 * 24 / 20))
     silent = made(tmp_path / "silent", [], sessions=1, **times)
-    assert cost([silent]) is not None
-    assert cost([silent]).images_per_second is None  # type: ignore[union-attr]
+    assert cost([taken(silent)]) is not None
+    assert cost([taken(silent)]).images_per_second is None  # type: ignore[union-attr]
     assert cost([]) is None
 
 
 def test_one_step_has_no_rate(tmp_path: Path) -> None:
     """Statistics alone are taken in one step, before which the data are read: no rate of training."""
     run = tiny.run(tmp_path / "run", change={"steps": 1, "log_every": 1})
-    found = cost([run])
+    found = cost([taken(run)])
     assert found is not None
     assert found.images_per_second is None
     assert found.seconds > 0

@@ -39,6 +39,7 @@ def compare(
     baseline: str | None = None,
     overrides: Sequence[str] = (),
     jobs: int = 1,
+    add: Sequence[str | Path] = (),
     command: str = "",
     quiet: bool = False,
     say: Say = silent,
@@ -57,6 +58,7 @@ def compare(
         baseline: The row that others are compared with; by default the folder's, else the first of ``methods``.
         overrides: ``common.a.b=c``, ``stages.NAME.a=c`` or ``methods.NAME.a=c``.
         jobs: Runs at the same time, each in a process of its own with one thread.
+        add: ``scores.json`` of other folders: their rows stand in the tables too, and are not trained again.
         command: Noted in manifests and tables.
         quiet: No progress bars.
         say: Called with a line about what is going on.
@@ -81,8 +83,9 @@ def compare(
         baseline=methods[0],
     )
     return carry_out(
-        plan, Path(out), baseline=baseline, name=file.stem, jobs=jobs, command=command, quiet=quiet, say=say
-    )
+        plan, Path(out), baseline=baseline, name=file.stem, jobs=jobs, add=[Path(one) for one in add],
+        command=command, quiet=quiet, say=say,
+    )  # fmt: skip
 
 
 def carry_out(
@@ -92,24 +95,25 @@ def carry_out(
     name: str,
     baseline: str | None = None,
     jobs: int = 1,
+    add: Sequence[Path] = (),
     command: str = "",
     quiet: bool = False,
     say: Say = silent,
 ) -> Comparison:
     """Trains and scores what a plan lacks in its folder, then writes the tables; arguments as of :func:`compare`."""
-    contents = prepare(plan, out, baseline=baseline, jobs=jobs)
+    contents = prepare(plan, out, baseline=baseline, jobs=jobs, add=add)
     with folder.alone(out):
         return execute(contents, plan, out, name=name, jobs=jobs, command=command, quiet=quiet, say=say)
 
 
-def prepare(plan: Plan, out: Path, *, baseline: str | None, jobs: int) -> Contents:
+def prepare(plan: Plan, out: Path, *, baseline: str | None, jobs: int, add: Sequence[Path] = ()) -> Contents:
     """Checks everything before anything starts; raises as :func:`compare`."""
     if jobs < 1:
         raise UsageError(f"--jobs: {jobs} is less than 1; give how many runs may train at the same time")
     planning.settings_of(plan.recipe)
-    contents = folder.joined(out, plan, baseline=baseline)
+    contents = folder.joined(out, plan, baseline=baseline, add=add)
     planning.refuse_other_baseline(contents.plan.baseline, contents.plan.rows)
-    if plan.test:
+    if plan.test and any(lacking(contents, plan, seed) for seed in plan.seeds):
         scoring.refuse_missing(plan.test)
     return contents
 
@@ -128,15 +132,20 @@ def execute(
 def todo(out: Path, contents: Contents, plan: Plan, *, command: str, quiet: bool, score: bool = True) -> list[Task]:
     """The tasks of a call: every stage that it needs, once for each of its seeds; trained alone where not to score."""
     recipe, runs = planning.sharing(contents.plan.recipe)
-    needed = recipe.only({runs[name] for name in plan.rows})
     scored = {runs[name] for name in plan.rows}
+    needed = {seed: recipe.only({runs[name] for name in lacking(contents, plan, seed)}) for seed in plan.seeds}
     return [
         Task(
-            recipe=needed, seed=seed, stage=stage, folder=folder.runs_of(out, seed),
+            recipe=needed[seed], seed=seed, stage=stage, folder=folder.runs_of(out, seed),
             test=contents.plan.test if score and stage in scored else None, command=command, quiet=quiet,
         )
-        for stage in needed.stages for seed in plan.seeds
+        for stage in recipe.stages for seed in plan.seeds if stage in needed[seed].stages
     ]  # fmt: skip
+
+
+def lacking(contents: Contents, plan: Plan, seed: int) -> list[str]:
+    """Rows of a call that no other folder's scores have for a seed."""
+    return [row for row in plan.rows if seed not in contents.added.rows.get(row, {})]
 
 
 def work(todo: Sequence[Task], out: Path, *, jobs: int, say: Say) -> None:
@@ -170,11 +179,12 @@ def _reason(done: Done, out: Path) -> str:
 
 
 def write(found: Comparison, out: Path) -> None:
-    """``table.md``, ``table.tex``, ``table.csv`` and ``report.html``."""
+    """``table.md``, ``table.tex``, ``table.csv``, ``report.html``, and ``scores.json`` for tables elsewhere."""
     checkpoint.write_text(out / "table.md", tables.markdown(found))
     checkpoint.write_text(out / "table.tex", tables.latex(found))
     checkpoint.write_text(out / "table.csv", tables.comma_separated(found))
     page.write(found, out / "report.html")
+    folder.write_scores(out / folder.SCORES, found.contents, found.known)
 
 
 def complaint(found: Comparison) -> str | None:

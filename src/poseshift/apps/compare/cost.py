@@ -10,6 +10,24 @@ from poseshift.engine.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What one finished run took.
+
+    Attributes:
+        seconds: From start to end; where it was stopped in between, of its steps alone.
+        whole: Whether ``seconds`` is from start to end.
+        step_seconds: Of its steps.
+        images: Of training, source and target, over all steps; 0 for a run of one step, whose time is that of reading
+            the data and of warming up.
+    """
+
+    seconds: float
+    whole: bool
+    step_seconds: float
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Means over the runs of one row.
 
@@ -17,7 +35,7 @@ class Cost:
         seconds: From start to end; where a run was stopped in between, of its steps alone.
         whole: Whether ``seconds`` is from start to end in all of them.
         images_per_second: Training images, source and target, for each second of the steps; None where none is logged,
-            and for a run of one step, whose time is that of reading the data and of warming up.
+            and where a run has one step alone.
     """
 
     seconds: float
@@ -25,18 +43,28 @@ class Cost:
     images_per_second: float | None
 
 
-def cost(runs: Sequence[Run]) -> Cost | None:
+def taken(run: Run) -> Taken:
+    """Of one finished run."""
+    steps, clock = step_seconds(run), clock_seconds(run)
+    count = run.config.steps if run.config.steps > 1 else 0
+    return Taken(
+        seconds=steps if clock is None else clock,
+        whole=clock is not None,
+        step_seconds=steps,
+        images=run.config.batch_size * len(run.config.method.needs) * count,
+    )
+
+
+def cost(runs: Sequence[Taken]) -> Cost | None:
     """The cost of finished runs of one configuration; None without any."""
     if not runs:
         return None
-    steps = [step_seconds(run) for run in runs]
-    clock = [clock_seconds(run) for run in runs]
-    images = sum(run.config.batch_size * len(run.config.method.needs) * run.config.steps for run in runs)
-    timed = sum(steps) and all(run.config.steps > 1 for run in runs)
+    steps = sum(run.step_seconds for run in runs)
+    timed = steps and all(run.images for run in runs)
     return Cost(
-        seconds=sum(s if c is None else c for s, c in zip(steps, clock, strict=True)) / len(runs),
-        whole=all(c is not None for c in clock),
-        images_per_second=images / sum(steps) if timed else None,
+        seconds=sum(run.seconds for run in runs) / len(runs),
+        whole=all(run.whole for run in runs),
+        images_per_second=sum(run.images for run in runs) / steps if timed else None,
     )
 
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from poseshift import metrics
-from poseshift.apps.compare import folder, planning, scoring
-from poseshift.apps.compare.cost import Cost, cost
+from poseshift.apps.compare import folder, planning, results, scoring
+from poseshift.apps.compare.cost import Cost, cost, taken
 from poseshift.apps.compare.folder import Contents
+from poseshift.apps.compare.results import Instances, Result, Results
 from poseshift.apps.compare.scoring import Scored
 from poseshift.apps.compare.statistics import Difference, Estimate, differences, estimate
-from poseshift.engine.parents import LABELS
 from poseshift.engine.run import Run, open_run
-from poseshift.errors import DataError
 from poseshift.metrics import Hits
-from poseshift.types import Annotations
 
 WAITING = "not finished; the same command goes on"
 
@@ -109,6 +107,7 @@ class Comparison:
         tables: One a split and category.
         starts: What the starts that rows share cost: name to mean seconds a seed.
         command: Of this call.
+        known: The scored runs themselves.
     """
 
     name: str
@@ -117,6 +116,7 @@ class Comparison:
     tables: tuple[Table, ...]
     starts: Mapping[str, float]
     command: str
+    known: Results
 
     @property
     def baseline(self) -> str:
@@ -138,79 +138,99 @@ def gather(out: Path, contents: Contents, *, name: str, command: str) -> Compari
     """Reads what is there; rows without any score keep their reasons.
 
     Raises:
-        DataError: The test data cannot be read.
+        DataError: The test data cannot be read, or are not what runs were scored on.
     """
     recipe, runs = planning.sharing(contents.plan.recipe)
+    known = known_of(out, contents)
+    results.refuse_other_instances(known, out)
     reasons = folder.failures(out)
-    rows = []
-    for stage in contents.plan.rows:
-        places = {seed: folder.runs_of(out, seed) / runs[stage] for seed in contents.seeds[stage]}
-        settings = recipe.stage(runs[stage], Path())
-        rows.append(_row(stage, settings.method.name, contents, places, reasons.get(runs[stage], {})))
-    shared = [stage for stage in recipe.stages if stage not in {runs[row] for row in contents.plan.rows}]
+    rows = [
+        _row(stage, recipe.stage(runs[stage], Path()).method.name, contents, known, reasons.get(runs[stage], {}))
+        for stage in contents.plan.rows
+    ]
     return Comparison(
         name=name,
         contents=contents,
         rows=tuple(rows),
-        tables=tuple(_tables(out, contents, rows, runs)),
-        starts={stage: seconds for stage in shared if (seconds := _seconds(out, contents, stage)) is not None},
+        tables=tuple(_tables(rows, known, contents.plan.baseline)),
+        starts={stage: sum(s.values()) / len(s) for stage, s in known.starts.items() if s},
         command=command,
+        known=known,
     )
 
 
-def _row(stage: str, method: str, contents: Contents, places: Mapping[int, Path], reasons: Mapping[str, str]) -> Row:
-    kept = {seed: Scored.load(path, contents.plan.test) for seed, path in places.items()}
-    scored = {seed: one for seed, one in kept.items() if one is not None}
-    finished = [open_run(places[seed]) for seed in scored]
-    first = finished[0].manifest if finished else {}
+def known_of(out: Path, contents: Contents) -> Results:
+    """Scored runs of the folder, and those that were added to it."""
+    _, runs = planning.sharing(contents.plan.recipe)
+    found: dict[str, dict[int, Result]] = {}
+    for row, seeds in contents.seeds.items():
+        each = {seed: results.of_run(folder.runs_of(out, seed) / runs[row], contents.plan.test) for seed in seeds}
+        found[row] = {seed: one for seed, one in each.items() if one is not None}
+    shared = [
+        stage for stage in runs if runs[stage] == stage and stage not in {runs[row] for row in contents.plan.rows}
+    ]
+    own = Results(rows=found, starts={stage: _seconds(out, contents, stage) for stage in shared})
+    whole = own.over(contents.added)
+    return replace(whole, instances={**whole.instances, **_instances(out, contents, own, runs)})
+
+
+def _instances(out: Path, contents: Contents, own: Results, runs: Mapping[str, str]) -> dict[str, Instances]:
+    """What the folder's own runs were scored on, read from the test data as they are now."""
+    scored = ((row, seed, one) for row, seeds in own.rows.items() for seed, one in seeds.items())
+    first = next(scored, None)
+    if first is None:
+        return {}
+    row, seed, one = first
+    run = open_run(folder.runs_of(out, seed) / runs[row])
+    found = {}
+    for split, hits in one.scored.hits.items():
+        annotations = scoring.instances_of(run, contents.plan.test, split)
+        found[split] = Instances.of(annotations, hits.counted[: len(annotations)])
+    return found
+
+
+def _row(stage: str, method: str, contents: Contents, known: Results, reasons: Mapping[str, str]) -> Row:
+    each = {seed: known.rows[stage][seed] for seed in contents.seeds[stage] if seed in known.rows.get(stage, {})}
+    found = list(each.values())
     return Row(
         name=stage,
         method=method,
         marks=contents.plan.rows[stage],
-        scored=scored,
-        missing={seed: reasons.get(str(seed), WAITING) for seed in places if seed not in scored},
-        labels=str(first.get(LABELS, "unknown")),
-        selection=str(first.get("selection", "unknown")),
-        steps=tuple(one.step for one in scored.values()),
-        cost=cost(finished),
-        device=", ".join(dict.fromkeys(one.device for one in scored.values())),
-        code=tuple(dict.fromkeys(_code(run.manifest) for run in finished)),
+        scored={seed: one.scored for seed, one in each.items()},
+        missing={seed: reasons.get(str(seed), WAITING) for seed in contents.seeds[stage] if seed not in each},
+        labels=found[0].labels if found else "unknown",
+        selection=found[0].selection if found else "unknown",
+        steps=tuple(one.scored.step for one in found),
+        cost=cost([one.taken for one in found]),
+        device=", ".join(dict.fromkeys(one.scored.device for one in found)),
+        code=tuple(dict.fromkeys(one.code for one in found)),
     )
 
 
-def _code(manifest: Mapping[str, Any]) -> str:
-    commit = manifest.get("commit")
-    return commit[:10] if commit else str(manifest.get("version", "unknown"))
+def _seconds(out: Path, contents: Contents, stage: str) -> dict[int, float]:
+    paths = {seed: folder.runs_of(out, seed) / stage for seed in contents.plan.seeds}
+    there: dict[int, Run] = {s: open_run(path) for s, path in paths.items() if (path / "manifest.json").is_file()}
+    return {seed: taken(run).seconds for seed, run in there.items() if run.finished}
 
 
-def _seconds(out: Path, contents: Contents, stage: str) -> float | None:
-    paths = [folder.runs_of(out, seed) / stage for seed in contents.plan.seeds]
-    runs: list[Run] = [open_run(path) for path in paths if (path / "manifest.json").is_file()]
-    found = cost([run for run in runs if run.finished])
-    return None if found is None else found.seconds
-
-
-def _tables(out: Path, contents: Contents, rows: Sequence[Row], runs: Mapping[str, str]) -> list[Table]:
+def _tables(rows: Sequence[Row], known: Results, baseline: str) -> list[Table]:
     filled = [row for row in rows if row.scored]
     if not filled:
         return []
-    first = filled[0]
-    run = open_run(folder.runs_of(out, next(iter(first.scored))) / runs[first.name])
     tables = []
-    for split in scoring.splits_of(contents.plan.test):
-        annotations = scoring.instances_of(run, contents.plan.test, split)
-        _refuse_changed(out, filled, split, len(annotations))
-        tables.append(_table(filled, contents.plan.baseline, split, "", annotations))
-        names = sorted(set(annotations.categories.tolist()))
+    for split in next(iter(filled[0].scored.values())).hits:
+        instances = known.instances[split]
+        tables.append(_table(filled, baseline, split, "", instances))
+        names = sorted(set(instances.categories.tolist()))
         if len(names) > 1:
-            tables += [_table(filled, contents.plan.baseline, split, name, annotations) for name in names]
+            tables += [_table(filled, baseline, split, name, instances) for name in names]
     return tables
 
 
-def _table(rows: Sequence[Row], baseline: str, split: str, category: str, annotations: Annotations) -> Table:
-    mask = annotations.categories == category if category else np.ones(len(annotations), np.bool_)
-    chosen = annotations.select(mask)
-    weights = metrics.bootstrap_weights(chosen.image_index)
+def _table(rows: Sequence[Row], baseline: str, split: str, category: str, instances: Instances) -> Table:
+    whole = np.ones(len(instances.categories), np.bool_)
+    mask = instances.categories == category if category else whole
+    weights = metrics.bootstrap_weights(instances.image_index[mask])
     hits = {row.name: {seed: _part(one.hits[split], mask) for seed, one in row.scored.items()} for row in rows}
     lines = []
     for row in rows:
@@ -226,21 +246,13 @@ def _table(rows: Sequence[Row], baseline: str, split: str, category: str, annota
                 groups={group: estimate([one["groups"][group] for one in found]) for group in found[0]["groups"]},
                 mean=estimate([one["pck@0.05"] for one in found]),
                 labelled=estimate(labelled),
-                differences=differences(hits[row.name], hits[baseline], weights, chosen.skeleton) if compared else {},
+                differences=differences(hits[row.name], hits[baseline], weights, instances.skeleton)
+                if compared
+                else {},
             )
         )
     groups = tuple(lines[0].groups)
-    return Table(split=split, category=category, groups=groups, instances=len(chosen), lines=tuple(lines))
-
-
-def _refuse_changed(out: Path, rows: Sequence[Row], split: str, count: int) -> None:
-    for row in rows:
-        for seed, one in row.scored.items():
-            if (before := len(one.hits[split].right)) != count:
-                raise DataError(
-                    f"{folder.runs_of(out, seed) / row.name}: scored on {before} instances of split {split}, which now "
-                    f"has {count}; restore the test data, or remove evaluation/{scoring.KEPT}.json there"
-                )
+    return Table(split=split, category=category, groups=groups, instances=int(mask.sum()), lines=tuple(lines))
 
 
 def _part(hits: Hits, mask: metrics.BoolArray) -> Hits:

@@ -75,6 +75,7 @@ class _Sweep:
     seeds: tuple[int, ...]
     out: Path
     jobs: int
+    add: tuple[Path, ...]
     command: str
     quiet: bool
     say: Say
@@ -115,6 +116,7 @@ def sweep(
     baseline: str | None = None,
     overrides: Sequence[str] = (),
     jobs: int = 1,
+    add: Sequence[str | Path] = (),
     command: str = "",
     quiet: bool = False,
     say: Say = silent,
@@ -133,6 +135,7 @@ def sweep(
             with the best of its scores without labels.
         overrides: ``common.a.b=c`` or ``stages.NAME.a=c``.
         jobs: Runs at the same time, each in a process of its own with one thread.
+        add: ``scores.json`` of other folders: their rows stand in the tables too, and are not trained again.
         command: Noted in manifests and tables.
         quiet: No progress bars.
         say: Called with a line about what is going on.
@@ -158,10 +161,13 @@ def sweep(
         seeds=planning.checked_seeds(seeds),
         out=Path(out),
         jobs=jobs,
+        add=tuple(map(Path, add)),
         command=command,
         quiet=quiet,
         say=say,
     )
+    if asked.add and guided is not None:
+        raise UsageError("--add: is for a sweep of all values; a guided one shares its trials by --storage")
     return _gridded(asked, baseline, each=each) if guided is None else _searched(asked, guided, storage)
 
 
@@ -183,7 +189,7 @@ def _refuse_options(
 def _gridded(asked: _Sweep, baseline: str | None, *, each: bool) -> Swept:
     settings = axes_of.one_at_a_time(asked.axes, asked.own()) if each else axes_of.grid(asked.axes)
     plan = asked.plan(list(settings))
-    contents = prepare(plan, asked.out, baseline=baseline, jobs=asked.jobs)
+    contents = prepare(plan, asked.out, baseline=baseline, jobs=asked.jobs, add=asked.add)
     with folder.alone(asked.out):
         return Swept(comparison=_finished(asked, contents, plan))
 
