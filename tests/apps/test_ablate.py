@@ -38,6 +38,9 @@ def test_all_eight_combinations(recipe: Callable[..., Path], tmp_path: Path) -> 
     assert "| multilevel-image-pose | ✓ |  | ✓ | 1 |" in text
     assert r"multilevel-image-pose & $\checkmark$ &  & $\checkmark$ & 1 &" in (out / "table.tex").read_text()
     assert "Ablation: tiny" in (out / "report.html").read_text()
+    ablate(file, tmp_path / "other", seeds=[0], add=[out / "scores.json"], quiet=True)
+    assert not (tmp_path / "other/runs").exists()
+    assert (tmp_path / "other/table.csv").read_text() == (out / "table.csv").read_text()
     with pytest.raises(UsageError, match="holds an ablation of another configuration"):
         ablate(file, out, seeds=[0], overrides=["common.batch_size=2"], quiet=True)
 

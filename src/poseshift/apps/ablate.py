@@ -61,13 +61,7 @@ def ablate(
     file = Path(recipe)
     loaded = recipes.load(file).overridden(overrides)
     stage, levels = with_levels(loaded)
-    marks: dict[str, dict[str, bool]] = {}
-    stages: dict[str, dict[str, Any]] = {}
-    for count in range(len(levels) + 1):
-        for on in combinations(levels, count):
-            name = f"{stage}-{'-'.join(on) or 'none'}"
-            stages[name] = planning.varied(loaded, stage, {"method": {LEVELS: list(on)}})
-            marks[name] = {level: level in on for level in levels}
+    marks, stages = combined(loaded, stage, levels)
     plan = Plan(
         kind="ablate",
         recipe=replace(loaded, stages={**loaded.stages, **stages}).only(stages),
@@ -80,6 +74,20 @@ def ablate(
         plan, Path(out), baseline=baseline, name=file.stem, jobs=jobs, add=[Path(one) for one in add],
         command=command, quiet=quiet, say=say,
     )  # fmt: skip
+
+
+def combined(
+    recipe: Recipe, stage: str, levels: Sequence[str]
+) -> tuple[dict[str, dict[str, bool]], dict[str, dict[str, Any]]]:
+    """Of every combination of levels, by name: which are on, and the stage with them."""
+    marks: dict[str, dict[str, bool]] = {}
+    stages: dict[str, dict[str, Any]] = {}
+    for count in range(len(levels) + 1):
+        for on in combinations(levels, count):
+            name = f"{stage}-{'-'.join(on) or 'none'}"
+            stages[name] = planning.varied(recipe, stage, {"method": {LEVELS: list(on)}})
+            marks[name] = {level: level in on for level in levels}
+    return marks, stages
 
 
 def with_levels(recipe: Recipe) -> tuple[str, tuple[str, ...]]:

@@ -142,8 +142,7 @@ def sweep(
         int | None, typer.Option(help="Let Optuna try so many settings, guided by the score without labels.")
     ] = None,
     storage: Annotated[
-        str | None,
-        typer.Option(help="Of --guided: Optuna's storage URL or a journal file; processes and machines may share it."),
+        str | None, typer.Option(help="Of --guided: Optuna's storage URL or journal file, for several processes.")
     ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Row to compare with; default the recipe's own values, else the first.")

@@ -47,6 +47,13 @@ def test_again_trains_nothing(made: Made) -> None:
     assert state(made.out) == before
 
 
+def test_scores_of_another_folder_draw_the_same_figure(made: Made, tmp_path: Path) -> None:
+    grid = {"method.domain_weight": [0.01, 0.1, 1.0], "method.occlusion": [True, False]}
+    sweep(made.recipe, tmp_path / "out", grid=grid, add=[made.out / "scores.json"], quiet=True)
+    assert not (tmp_path / "out/runs").exists()
+    assert (tmp_path / "out/figure.svg").read_text() == (made.out / "figure.svg").read_text()
+
+
 def test_one_key_at_a_time(recipe: Callable[..., Path], tmp_path: Path) -> None:
     grid = {"method.domain_weight": [1.0], "method.levels": [["image", "feature", "pose"], []]}
     found = sweep(recipe(), tmp_path / "out", grid=grid, each=True, quiet=True).comparison
@@ -68,6 +75,7 @@ def test_one_key_at_a_time(recipe: Callable[..., Path], tmp_path: Path) -> None:
         ({"guided": 3, "each": True}, "--each: is for a sweep of all values"),
         ({"guided": 3, "baseline": "x"}, "--baseline: a guided sweep compares with the best of"),
         ({"storage": "x.journal"}, "--storage: is for --guided N"),
+        ({"guided": 3, "add": ["scores.json"]}, "--add: is for a sweep of all values"),
         ({"grid": {"method.domain_weight": Range(low=0.1, high=1)}}, "a range is for --guided"),
         ({"baseline": "mine"}, "--baseline 'mine': is no row"),
     ],

@@ -131,8 +131,7 @@ def sweep(
         each: One key at a time, the others as the recipe has them, in place of every combination.
         guided: Search so many settings with Optuna by their score without labels, in place of all.
         storage: Of a guided search: Optuna's storage URL or a journal file, which processes and machines may share.
-        baseline: The row to compare with; by default the recipe's own values, else the first. A guided search compares
-            with the best of its scores without labels.
+        baseline: The row to compare with; by default the recipe's own values, else the first; a search has its best.
         overrides: ``common.a.b=c`` or ``stages.NAME.a=c``.
         jobs: Runs at the same time, each in a process of its own with one thread.
         add: ``scores.json`` of other folders: their rows stand in the tables too, and are not trained again.
@@ -154,20 +153,10 @@ def sweep(
     planning.refuse_unscorable(loaded, stage)
     _refuse_options(loaded, origin=str(file), each=each, trials=guided, storage=storage, baseline=baseline)
     asked = _Sweep(
-        recipe=loaded,
-        name=file.stem,
-        stage=stage,
+        recipe=loaded, name=file.stem, stage=stage, seeds=planning.checked_seeds(seeds), out=Path(out),
         axes=axes_of.checked(loaded, stage, grid, guided=guided is not None),
-        seeds=planning.checked_seeds(seeds),
-        out=Path(out),
-        jobs=jobs,
-        add=tuple(map(Path, add)),
-        command=command,
-        quiet=quiet,
-        say=say,
-    )
-    if asked.add and guided is not None:
-        raise UsageError("--add: is for a sweep of all values; a guided one shares its trials by --storage")
+        jobs=jobs, add=tuple(map(Path, add)), command=command, quiet=quiet, say=say,
+    )  # fmt: skip
     return _gridded(asked, baseline, each=each) if guided is None else _searched(asked, guided, storage)
 
 
@@ -215,6 +204,8 @@ def _finished(asked: _Sweep, contents: folder.Contents, plan: Plan) -> Compariso
 
 def _searched(asked: _Sweep, trials: int, storage: str | None) -> Swept:
     """The search, without labels; then, where the recipe names a test, the scores of what was trained here."""
+    if asked.add:
+        raise UsageError("--add: is for a sweep of all values; a guided one shares its trials by --storage")
     guided.installed()
     middle = {axis.key: axis.values[0] if axis.span is None else axis.span.low for axis in asked.axes}
     checked = asked.plan([middle])
