@@ -22,11 +22,11 @@ def test_rows_come_back_and_others_are_empty(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     file = CropFile(5, 7)
-    crop = torch.randint(0, 256, (7, 7, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    crop = torch.randint(0, 256, (3, 7, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     file[3] = crop
-    file[0] = crop.flip(0)
+    file[0] = crop.flip(1)
     assert torch.equal(file[3], crop)
-    assert torch.equal(file[0], crop.flip(0))
+    assert torch.equal(file[0], crop.flip(1))
     assert not file[1].any()
     assert not list(tmp_path.iterdir()), "it has no name that a killed process could leave"
 
@@ -34,7 +34,7 @@ def test_rows_come_back_and_others_are_empty(tmp_path: Path, monkeypatch: pytest
 def test_another_process_sees_what_is_written_later() -> None:
     file = CropFile(2, 4)
     other: CropFile = ForkingPickler.loads(ForkingPickler.dumps(file))
-    file[1] = torch.full((4, 4, 3), 9, dtype=torch.uint8)
+    file[1] = torch.full((3, 4, 4), 9, dtype=torch.uint8)
     assert other[1].unique().tolist() == [9]
     descriptor = other._descriptor
     del other

@@ -50,8 +50,8 @@ def test_the_dot_lies_where_the_canonical_keypoint_says(tmp_path: Path, boxes: s
         item = crops[row]
         assert item.row == row
         assert item.failed == ()
-        assert item.crop.shape == (SIZE + 2 * margin, SIZE + 2 * margin, 3)
-        grey = item.crop[..., 0].double().numpy()
+        assert item.crop.shape == (3, SIZE + 2 * margin, SIZE + 2 * margin)
+        grey = item.crop[0].double().numpy()
         y, x = np.mgrid[: grey.shape[0], : grey.shape[1]]
         found = np.array([(grey * x).sum(), (grey * y).sum()]) / grey.sum() - margin
         assert np.linalg.norm(found - crops.keypoints[row, 0]) < 0.1

@@ -61,12 +61,16 @@ def test_changes_in_turn_are_their_product() -> None:
     torch.testing.assert_close(color.recolour(PICTURES, second @ first), in_turn)
     grey = color.mean_grey(PICTURES.mean((2, 3)), second @ first)
     torch.testing.assert_close(grey, color.luma(in_turn).mean((1, 2, 3)))
+    weighted = (color.grey_weights(second @ first) * PICTURES.mean((2, 3))).sum(1)
+    torch.testing.assert_close(weighted, grey)
 
 
 def test_normalising_as_a_change_and_into_a_tensor() -> None:
     out = torch.zeros(3, 3, 11, 17)
     change = color.normalising(color.unchanged(PICTURES.mean((2, 3))))
     assert color.recolour(PICTURES, change, out=out) is out
+    other = color.recolour(PICTURES, change, offset=torch.full((3, 3, 1), 5.0))
+    torch.testing.assert_close(other, out - change[:, :3, 3].view(3, 3, 1, 1) + 5.0)
     torch.testing.assert_close(out, color.normalise(PICTURES), atol=1e-5, rtol=1e-5)
 
 

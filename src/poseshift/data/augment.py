@@ -10,8 +10,8 @@ that a view without them is the same to the last bit.
 
 from __future__ import annotations
 
-import itertools
 import math
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from typing import Annotated, Any
@@ -24,8 +24,6 @@ from poseshift.batches import View
 from poseshift.draws import Draws
 from poseshift.ops import affine, color
 
-TOGETHER = 8
-"""Parts of a batch that are drawn together: on a CPU, pictures that its caches hold as they do not hold a batch."""
 NOISE_TILE = 512
 BLUR_RADIUS, NARROW_BLUR = 3, 2.0
 """Pixels of the kernel up to that sigma; above it three sigmas."""
@@ -141,31 +139,46 @@ def draw(base: Tensor, config: AugmentConfig, draws: Draws, *, size: int, stream
     matrix = _matrix(config, numbers, chances, size)
     margin = (base.shape[-1] - size) // 2
     to_canonical = affine.translation(torch.full((len(base), 2), -float(margin), device=base.device))
-    parts = affine.warp_each(base, matrix @ to_canonical, (size, size))
+    change = _changes(config, numbers, chances)
     images = torch.empty(len(base), 3, size, size, device=base.device)
     first = 0
-    while group := list(itertools.islice(parts, TOGETHER)):
-        rows = slice(first, first + sum(map(len, group)))
-        _colour(group, config, numbers[rows], None if chances is None else chances[rows], out=images[rows])
+    for part in affine.warp_each(base, matrix @ to_canonical, (size, size)):
+        rows = slice(first, first + len(part))
+        _colour(part, change[rows], config, numbers[rows], None if chances is None else chances[rows], out=images[rows])
         first = rows.stop
     return View(images=images, matrix=matrix)
 
 
+@dataclass(frozen=True)
+class _Change:
+    """Photometric changes as far as they are known without pixels: contrast is about each picture's own mean grey.
+
+    Attributes:
+        matrix: ``B×4×4``, of pictures whose mean grey is 0.
+        weights: ``B×3``: means of the stored channels to the mean grey that contrast is about.
+        gain: ``B×3``: what each channel gets of that grey.
+    """
+
+    matrix: Tensor
+    weights: Tensor
+    gain: Tensor
+
+    def __getitem__(self, rows: slice) -> _Change:
+        return _Change(self.matrix[rows], self.weights[rows], self.gain[rows])
+
+    def offset(self, means: Tensor) -> Tensor:
+        """``B×3×1``: what is added to each channel of pictures with these ``means`` (``B×3``)."""
+        grey = (means * self.weights).sum(1, keepdim=True)
+        return torch.addcmul(self.matrix[:, :3, 3], self.gain, grey).unsqueeze(2)
+
+
 def _colour(
-    parts: list[Tensor], config: AugmentConfig, numbers: Tensor, chances: Tensor | None, *, out: Tensor
+    part: Tensor, change: _Change, config: AugmentConfig, numbers: Tensor, chances: Tensor | None, *, out: Tensor
 ) -> None:
     """Writes pictures in [0, 255] to ``out`` with their photometric change, normalised."""
-    spoilt = bool(config.blur or config.noise)
-    change = _colours(torch.cat([part.mean((2, 3)) for part in parts]), config, numbers, chances)
-    change = change if spoilt else color.normalising(change) @ change
-    first = 0
-    for part in parts:
-        rows = slice(first, first + len(part))
-        color.recolour(part, change[rows], out=out[rows])
-        if spoilt:
-            pictures = _spoilt(out[rows], config, numbers[rows], None if chances is None else chances[rows])
-            out[rows] = color.normalise(pictures)
-        first = rows.stop
+    color.recolour(part, change.matrix, offset=change.offset(part.mean((2, 3))), out=out)
+    if config.blur or config.noise:
+        out.copy_(color.normalise(_spoilt(out, config, numbers, chances)))
     color.clamp_normalised_(out)
 
 
@@ -200,23 +213,30 @@ def _scale(config: AugmentConfig, numbers: Tensor) -> Tensor:
     return (low + numbers * (high - low)).exp()
 
 
-def _colours(means: Tensor, config: AugmentConfig, numbers: Tensor, chances: Tensor | None) -> Tensor:
-    """``B×4×4``: brightness, contrast and saturation in turn as one change, from stored [0, 255] to [0, 1].
+def _changes(config: AugmentConfig, numbers: Tensor, chances: Tensor | None) -> _Change:
+    """Brightness, contrast and saturation in turn as one change of stored values in [0, 255].
 
-    ``means`` (``B×3``) are those of the stored channels.
+    It leads to what a net reads, or to [0, 1] where blur or noise are to follow.
     """
-    signed, same = 2 * numbers - 1, color.unchanged(means)
-    change = color.brightness(torch.full_like(means, 1 / 255))
+    signed, black = 2 * numbers - 1, numbers.new_zeros(len(numbers), 3)
+    same, gain = color.unchanged(black), black
+    change = color.brightness(black + 1 / 255)
     if config.brightness or config.cast:
         factor = (1 + signed[:, 5:6] * config.brightness) * (1 + signed[:, 6:9] * config.cast)
         change = _applied(color.brightness(factor), same, Chance.BRIGHTNESS, config, chances) @ change
+    weights = color.grey_weights(change)
     if config.contrast:
-        changed = color.contrast(_contrast(config, numbers[:, 9]), color.mean_grey(means, change))
+        factor = _contrast(config, numbers[:, 9])
+        changed = color.contrast(factor, black[:, 0])
         change = _applied(changed, same, Chance.CONTRAST, config, chances) @ change
-    if config.saturation:
+        gain = _applied((1 - factor).unsqueeze(1).expand(-1, 3), black, Chance.CONTRAST, config, chances)
+    if config.saturation:  # which leaves grey as it is, and so what contrast adds
         changed = color.saturation(1 + signed[:, 10] * config.saturation)
         change = _applied(changed, same, Chance.SATURATION, config, chances) @ change
-    return change
+    if not (config.blur or config.noise):
+        normalising = color.normalising(change)
+        change, gain = normalising @ change, gain * normalising.diagonal(dim1=1, dim2=2)[:, :3]
+    return _Change(change, weights, gain)
 
 
 def _spoilt(pictures: Tensor, config: AugmentConfig, numbers: Tensor, chances: Tensor | None) -> Tensor:

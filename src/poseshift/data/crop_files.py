@@ -32,7 +32,7 @@ def folder() -> Path:
 
 
 class CropFile:
-    """``rows`` crops of ``side×side×3`` bytes; ``file[row]`` is one of them, as a tensor. Rows never written are 0."""
+    """``rows`` crops of ``3×side×side`` bytes; ``file[row]`` is one of them, as a tensor. Rows never written are 0."""
 
     def __init__(self, rows: int, side: int) -> None:
         with tempfile.TemporaryFile(prefix="poseshift-crops-", dir=folder()) as file:
@@ -49,7 +49,7 @@ class CropFile:
         read = os.preadv(self._descriptor, [found], row * self._row)
         if read != self._row:
             raise OSError(f"read {read} of {self._row} bytes of a decoded crop")
-        return torch.frombuffer(found, dtype=torch.uint8).view(self.side, self.side, 3)
+        return torch.frombuffer(found, dtype=torch.uint8).view(3, self.side, self.side)
 
     def __setitem__(self, row: int, crop: Tensor) -> None:
         left = memoryview(crop.contiguous().numpy().tobytes())

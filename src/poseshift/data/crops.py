@@ -20,7 +20,7 @@ from poseshift.data.boxes import BoxMode, crop_regions
 from poseshift.data.crop_files import CropFile, crop_file
 from poseshift.data.windows import UnitImages
 from poseshift.errors import DataError
-from poseshift.types import Annotations, FloatArray, IntArray
+from poseshift.types import Annotations, ByteArray, FloatArray, IntArray
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +39,21 @@ class CropConfig(BaseModel):
 
 
 Cache = Tensor | CropFile
-"""``N×S×S×3`` bytes of decoded crops, in memory or in a file."""
+"""``N×3×S×S`` bytes of decoded crops, in memory or in a file: channels apart, as every view wants them."""
 
 
 class Item(NamedTuple):
-    """One base crop, the row it shows, and the rows before it that did not decode."""
+    """One base crop (``3×S×S``, uint8), the row it shows, and the rows before it that did not decode."""
 
     crop: Tensor
     row: int
     failed: tuple[int, ...]
+
+    @property
+    def pixels(self) -> ByteArray:
+        """The crop as a picture ``S×S×3``."""
+        pixels: ByteArray = self.crop.permute(1, 2, 0).numpy()
+        return pixels
 
 
 def _shared(*shape: int, dtype: torch.dtype) -> Tensor:
@@ -125,7 +131,7 @@ class Crops(Dataset[Item]):
         fits = len(annotations) * side * side * 3 <= cache_bytes
         self.cache: Cache | None = None
         if fits:
-            self.cache = _shared(len(annotations), side, side, 3, dtype=torch.uint8)
+            self.cache = _shared(len(annotations), 3, side, side, dtype=torch.uint8)
         else:
             self.cache = crop_file(len(annotations), side, limit=disk_bytes)
         self.filled = None if self.cache is None else _shared(len(annotations), dtype=torch.bool)
@@ -200,4 +206,5 @@ class Crops(Dataset[Item]):
     def _decode(self, row: int) -> Tensor:
         region, number = self.regions[row], int(self.annotations.image_index[row])
         image = canonical.decoded(self.annotations.images, number, region, size=self.size)
-        return torch.from_numpy(canonical.cut(image, region, size=self.size, margin=self.margin))
+        pixels = torch.from_numpy(canonical.cut(image, region, size=self.size, margin=self.margin))
+        return pixels.permute(2, 0, 1).contiguous()

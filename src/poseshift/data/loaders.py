@@ -101,7 +101,7 @@ class Order(Sampler[list[int]]):
 
 def collate(items: list[Item]) -> tuple[Tensor, Tensor, list[int]]:
     """Crops ``B×3×S×S`` uint8, rows ``B``, and the rows that did not decode."""
-    crops = torch.stack([item.crop for item in items]).permute(0, 3, 1, 2)
+    crops = torch.stack([item.crop for item in items])
     return crops, torch.tensor([item.row for item in items]), [row for item in items for row in item.failed]
 
 

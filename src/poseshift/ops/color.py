@@ -82,6 +82,11 @@ def mean_grey(means: Float[Tensor, "B 3"], change: Float[Tensor, "B 4 4"]) -> Fl
     return (changed * _numbers(LUMA, means)).sum(1)
 
 
+def grey_weights(change: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B 3"]:
+    """What each channel's mean counts in :func:`mean_grey`, for a ``change`` that adds nothing."""
+    return (change[:, :3, :3] * _numbers(LUMA, change).unsqueeze(1)).sum(1)
+
+
 def normalising(change: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B 4 4"]:
     """:func:`normalise` as a change, one for each of ``change``."""
     scale = _numbers(tuple(1 / std for std in STD), change)
@@ -91,12 +96,20 @@ def normalising(change: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B 4 4"]:
 
 
 def recolour(
-    pictures: Float[Tensor, "B 3 H W"], change: Float[Tensor, "B 4 4"], *, out: Float[Tensor, "B 3 H W"] | None = None
+    pictures: Float[Tensor, "B 3 H W"],
+    change: Float[Tensor, "B 4 4"],
+    *,
+    offset: Float[Tensor, "B 3 1"] | None = None,
+    out: Float[Tensor, "B 3 H W"] | None = None,
 ) -> Float[Tensor, "B 3 H W"]:
-    """Every pixel's colour taken through ``change``, in one pass whatever that is made of; into ``out``, if given."""
+    """Every pixel's colour taken through ``change``, in one pass whatever that is made of; into ``out``, if given.
+
+    ``offset`` is added in place of the change's own.
+    """
     into = torch.empty_like(pictures, memory_format=torch.contiguous_format) if out is None else out
+    added = change[:, :3, 3:] if offset is None else offset
     with torch.autocast(pictures.device.type, enabled=False):
-        torch.baddbmm(change[:, :3, 3:], change[:, :3, :3], pictures.flatten(2), out=into.flatten(2))
+        torch.baddbmm(added, change[:, :3, :3], pictures.flatten(2), out=into.flatten(2))
     return into
 
 

@@ -61,4 +61,4 @@ def _spread(annotations: Annotations, count: int) -> Annotations:
 
 def pixels(crops: Crops, rows: list[int]) -> ByteArray:
     """``B×S×S×3`` of rows that decode."""
-    return np.stack([crops[row].crop.numpy() for row in rows])
+    return np.stack([crops[row].pixels for row in rows])

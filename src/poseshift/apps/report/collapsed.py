@@ -97,4 +97,4 @@ def _picture(subject: Entry, crops: Crops, one: Mapping[str, Any]) -> Picture | 
     points: FloatArray = ((np.array(one["keypoints"]) + 0.5) * scale - 0.5).astype(np.float32)
     drawn = strokes(subject.run.skeleton, points, np.ones(len(points), np.float32), 1.0)
     pose = Pose(label=subject.label, note="", strokes=tuple(drawn))
-    return Picture(name=str(one["image"]), uri=jpeg(item.crop.numpy()), poses=(pose,), truth=())
+    return Picture(name=str(one["image"]), uri=jpeg(item.pixels), poses=(pose,), truth=())

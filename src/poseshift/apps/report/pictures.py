@@ -125,7 +125,7 @@ def _pictures(compared: Comparison, crops: Crops, rows: IntArray, opaque: float)
         sides = [side for side in (compared.before, compared.after) if side is not None]
         yield Picture(
             name=annotations[row].key,
-            uri=jpeg(item.crop.numpy()),
+            uri=jpeg(item.pixels),
             poses=tuple(_pose(side, compared, crops, row, opaque) for side in sides),
             truth=tuple(truth),
         )
