@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     net = predicting.LIGHT if options.net == "light" else PoseNetConfig(backbone=options.net)
-    estimator = predicting.estimator_of(net, options.size, options.device, batch=64)
-    forward, found = predicting.bare(estimator), {}
+    estimator, forward = predicting.estimator_of(net, options.size, options.device, batch=64)
+    found = {}
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         for kind, count in (("JPEGs", options.images), ("video", options.frames)):

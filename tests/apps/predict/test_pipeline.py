@@ -118,7 +118,7 @@ def test_crops_are_those_of_training_to_the_last_bit(tmp_path: Path) -> None:
         net.input_size = 16 - 2 * margin
         crops = Crops(annotations, CropConfig(boxes="given", padding=1.3), size=net.input_size, margin=margin)
         seen = list(look(net, inputs, looks, Looks(padding=1.3, batch_size=64, margin=margin)))
-        np.testing.assert_array_equal(net.asked[0], np.stack([crops[row].crop.numpy() for row in range(4)]))
+        np.testing.assert_array_equal(net.asked[0], np.stack([crops[row].pixels for row in range(4)]))
         np.testing.assert_array_equal(np.concatenate([one.regions for one in seen]), crops.regions)
         points = np.concatenate([one.keypoints for one in seen])
         np.testing.assert_array_equal(points, crops.to_image(net(net.asked[0])[0]))

@@ -65,26 +65,29 @@ def video(file: Path, count: int) -> Path:
     return file
 
 
-def estimator_of(config: PoseNetConfig, size: int, device: str = "cpu", *, batch: int = BATCH) -> TorchEstimator:
-    """A net for 14 keypoints; its weights are random, which costs the same time."""
+def estimator_of(
+    config: PoseNetConfig, size: int, device: str = "cpu", *, batch: int = BATCH
+) -> tuple[TorchEstimator, Callable[[int], None]]:
+    """What predicts 14 keypoints, and :func:`bare` of its net; weights are random, which costs the same time."""
     skeleton, place = SKELETONS["lsp"], devices.choose(device)
     looks = Looks(batch_size=batch, at_once=2 if place.type == "cuda" else 1)
     net = PoseNet(config, len(skeleton))
     if config.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    return TorchEstimator(net, skeleton, input_size=size, device=place, looks=looks)
+    estimator = TorchEstimator(net, skeleton, input_size=size, device=place, looks=looks)
+    return estimator, bare(net.to(place).eval(), size, batch)
 
 
-def bare(estimator: TorchEstimator) -> Callable[[int], None]:
-    """What runs the net alone over a number of images, in the memory format of ``predict``, and waits for the end."""
-    size, batch = estimator.input_size, estimator.looks.batch_size
-    images = torch.rand(batch, size, size, 3, device=estimator.device).permute(0, 3, 1, 2)
+def bare(net: PoseNet, size: int, batch: int) -> Callable[[int], None]:
+    """What runs the net as it was trained over a number of images, in ``predict``'s memory format, and waits for it."""
+    device = next(net.parameters()).device
+    images = torch.rand(batch, size, size, 3, device=device).permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def forward(count: int) -> None:
         for first in range(0, count, batch):
-            estimator.net(images[: min(batch, count - first)])
-        if estimator.device.type == "cuda":
+            net(images[: min(batch, count - first)])
+        if device.type == "cuda":
             torch.cuda.synchronize()
 
     return forward
@@ -92,8 +95,7 @@ def bare(estimator: TorchEstimator) -> Callable[[int], None]:
 
 def speeds(config: PoseNetConfig, size: int, *, images: int, repeats: int) -> dict[str, Speed]:
     """Of a folder of JPEGs (``jpeg``) and of a video (``video``)."""
-    estimator = estimator_of(config, size)
-    forward = bare(estimator)
+    estimator, forward = estimator_of(config, size)
     with tempfile.TemporaryDirectory(prefix="poseshift-bench-") as name:
         folder = Path(name)
         entries = {"jpeg": folder_of_jpegs(folder / "photos", images), "video": video(folder / "film.mp4", images)}

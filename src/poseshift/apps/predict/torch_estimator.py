@@ -15,6 +15,7 @@ from poseshift.engine.calibration import Calibration
 from poseshift.engine.inference import heatmaps_of
 from poseshift.engine.run import Pointer, Run
 from poseshift.engine.stream import BATCH, Stream
+from poseshift.models import folding
 from poseshift.models.pose_net import PoseNet
 from poseshift.ops import heatmaps
 from poseshift.types import ByteArray, FloatArray, Skeleton
@@ -26,7 +27,7 @@ class TorchEstimator:
     """A pose net in torch, see :class:`~poseshift.apps.predict.estimator.Estimator`.
 
     Args:
-        net: Moved to the device.
+        net: Stays as it is, but for one that adapts, which is moved to the device.
         skeleton: Of its keypoints.
         input_size: Side of its input, pixels.
         device: Where to compute.
@@ -48,7 +49,8 @@ class TorchEstimator:
         stream: Stream | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        self.net, self.skeleton, self.input_size = net.to(device).eval(), skeleton, input_size
+        fixed = net if stream is not None else folding.folded(net, input_size)
+        self.net, self.skeleton, self.input_size = fixed.to(device).eval(), skeleton, input_size
         self.device, self.looks, self.flip_index, self.stream = device, looks, flip_index, stream
         self.calibration, self.calibrated = calibration, calibration is not None
 
