@@ -178,7 +178,15 @@ def write_plan(out: Path, contents: Contents) -> None:
 
 def write_scores(file: Path, contents: Contents, known: Results) -> None:
     """What ``--add`` reads."""
-    checkpoint.write_text(file, json.dumps({**_content(contents), **results.dumped(known)}, indent=1) + "\n")
+    checkpoint.write_text(file, _spread({**_content(contents), **results.dumped(known)}, levels=3) + "\n")
+
+
+def _spread(tree: Any, *, levels: int) -> str:
+    """JSON with a line for each run, so that a file that grows shows what came to it."""
+    if not levels or not isinstance(tree, Mapping) or not tree:
+        return json.dumps(tree)
+    lines = (f"{json.dumps(key)}: {_spread(value, levels=levels - 1)}" for key, value in tree.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _content(contents: Contents) -> dict[str, Any]:
