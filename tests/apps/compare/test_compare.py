@@ -1,5 +1,6 @@
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from poseshift.apps.compare import compare, complaint, findings, summary, tasks
 from poseshift.engine.evaluate import evaluate
 from poseshift.engine.run import open_run
 from poseshift.errors import DataError, Interrupted, TrainingError, UsageError
+from poseshift.types import Annotations
 
 Write = Callable[..., Path]
 
@@ -237,12 +239,24 @@ def test_test_data_that_is_not_there_fails_before_anything_is_trained(recipe: Wr
     assert not (tmp_path / "out").exists()
 
 
-def test_test_data_that_changed_is_refused(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def seen_anew(annotations: Annotations) -> Annotations:
+    return replace(annotations, visible=2 - annotations.visible)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda now: now.select(range(5)), "12 instances of split test, which now has 5; restore the"),
+        (lambda now: now.select([*range(12), 0]), "12 instances of split test, which now has 13; restore the"),
+        (seen_anew, "12 instances of split test, whose labels are others now; restore the"),
+    ],
+)
+def test_test_data_that_changed_is_refused(
+    change: Callable[[Annotations], Annotations], words: str, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = findings.scoring.instances_of
-    monkeypatch.setattr(findings.scoring, "instances_of", lambda *given: real(*given).select(range(5)))
-    with pytest.raises(
-        DataError, match="source, seed 0: scored on 12 instances of split test, which now has 5; restore the"
-    ):
+    monkeypatch.setattr(findings.scoring, "instances_of", lambda *given: change(real(*given)))
+    with pytest.raises(DataError, match=f"source, seed 0: scored on {words}"):
         findings.gather(made.out, made.found.contents, name="tiny", command="")
 
 

@@ -183,9 +183,8 @@ def _instances(out: Path, contents: Contents, own: Results, runs: Mapping[str, s
     row, seed, one = first
     run = open_run(folder.runs_of(out, seed) / runs[row])
     found = {}
-    for split, hits in one.scored.hits.items():
-        annotations = scoring.instances_of(run, contents.plan.test, split)
-        found[split] = Instances.of(annotations, hits.counted[: len(annotations)])
+    for split in one.scored.hits:
+        found[split] = Instances.of(scoring.instances_of(run, contents.plan.test, split))
     return found
 
 

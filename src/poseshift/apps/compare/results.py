@@ -30,7 +30,7 @@ from poseshift.engine.parents import LABELS
 from poseshift.engine.run import Run, open_run
 from poseshift.errors import DataError
 from poseshift.metrics import BoolArray, Hits
-from poseshift.types import Annotations, Skeleton
+from poseshift.types import VISIBLE, Annotations, Skeleton
 
 _Kept = TypeVar("_Kept")
 
@@ -62,7 +62,7 @@ class Instances:
         skeleton: Of the ``K`` keypoints.
         categories: ``N`` names.
         image_index: ``N``: instances of one image are resampled together.
-        counted: ``N×K``: the keypoints that hits count.
+        counted: ``N×K``: the keypoints that hits count, which are the visible ones.
     """
 
     skeleton: Skeleton
@@ -71,13 +71,13 @@ class Instances:
     counted: BoolArray
 
     @classmethod
-    def of(cls, annotations: Annotations, counted: BoolArray) -> Instances:
-        """Those of annotations that were scored."""
+    def of(cls, annotations: Annotations) -> Instances:
+        """Those of annotations."""
         return cls(
             skeleton=annotations.skeleton,
             categories=np.asarray(annotations.categories, np.str_),
             image_index=annotations.image_index,
-            counted=counted,
+            counted=annotations.visible >= VISIBLE,
         )
 
 
