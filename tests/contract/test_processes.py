@@ -14,8 +14,9 @@ from tests.forks import Forks
 from poseshift.engine.run import Run, open_run
 
 # Gradients without momentum or normalisation: what differs in a weight is the rate times what differs in its gradient.
-# Large losses (of the style net, of the released pose term), and the large weights of UDA-Animal's, need small steps.
-RATES = {"style": 0.005, "uda_animal": 0.002, "multilevel-released": 0.02}
+# Large losses (of the style net, of the released pose term, of RegDA's divergences in three updates a step), and the
+# large weights of UDA-Animal's, need small steps.
+RATES = {"style": 0.005, "uda_animal": 0.002, "multilevel-released": 0.02, "regda": 0.02}
 OPTIONS = {"steps": 2, "save_every": 2, "log_every": 1, "norms_every": 1, "batch_size": 8, "gradient_clip": 5.0}
 PARENTS = {"init": "source_only", "style": "style", "prior": "pose_prior"}
 

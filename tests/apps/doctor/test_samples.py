@@ -20,7 +20,7 @@ def test_crops_are_those_of_training() -> None:
     cut = Crops(data, CropConfig(), size=32)
     assert (sample.boxes, len(sample), sample.drawn) == ("given", 8, 8)
     for number, row in enumerate(sample.rows.tolist()):
-        np.testing.assert_array_equal(sample.crops[number], cut[row].crop.numpy())
+        np.testing.assert_array_equal(sample.crops[number], cut[row].pixels)
     np.testing.assert_array_equal(sample.regions, cut.regions[sample.rows])
 
 

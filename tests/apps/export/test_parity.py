@@ -74,7 +74,7 @@ def test_the_truth_is_what_predict_says_of_what_decodes(monkeypatch: pytest.Monk
     known = parity.truth(tiny.Says(points), shown, flip_index=None, calibration=CALIBRATION)
     assert known.rows == [0, 2, 3]
     assert known.images.shape == (3, 32, 32, 3)
-    np.testing.assert_array_equal(known.images[1], shown[2].crop.numpy())
+    np.testing.assert_array_equal(known.images[1], shown[2].pixels)
     np.testing.assert_array_equal(known.regions, shown.regions[[0, 2, 3]])
     np.testing.assert_allclose(known.keypoints, np.broadcast_to(points, (3, 14, 2)), atol=0.01)
     raw = parity.truth(tiny.Says(points), shown, flip_index=None, calibration=None).scores
