@@ -76,14 +76,8 @@ def saturation(factor: Float[Tensor, " B"]) -> Float[Tensor, "B 4 4"]:
     return change
 
 
-def mean_grey(means: Float[Tensor, "B 3"], change: Float[Tensor, "B 4 4"]) -> Float[Tensor, " B"]:
-    """Mean grey values ``B`` after ``change`` of pictures whose channels have the ``means`` (``B×3``) before it."""
-    changed = (change[:, :3, :3] * means.unsqueeze(1)).sum(2) + change[:, :3, 3]
-    return (changed * _numbers(LUMA, means)).sum(1)
-
-
 def grey_weights(change: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B 3"]:
-    """What each channel's mean counts in :func:`mean_grey`, for a ``change`` that adds nothing."""
+    """``B×3``: what each stored channel's mean counts in the mean grey value after a ``change`` that adds nothing."""
     return (change[:, :3, :3] * _numbers(LUMA, change).unsqueeze(1)).sum(1)
 
 
