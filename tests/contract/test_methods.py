@@ -46,6 +46,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"style_probability": 0.0, "domain_weight": 0.0, "occlusion_probability": 0.0},
         {"subpixel": False, "balanced": False, "exclusive_pairs": 0.0},
         {"one_pass": True},
+        {"teacher_bn": "mixed", "mirrored": True},
     ],
     "ccssl": [{"temporal": False, "ema_decay": 0.9}],
     "dann": [{"reversal": "constant", "ema_decay": 0.9}],

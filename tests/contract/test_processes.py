@@ -26,6 +26,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "source_only-restyled": ("source_only", {"stylise": True, "style_probability": 1.0}),
     "uniframe-average": ("uniframe", {"teacher_bn": "ema", "target_style_probability": 1.0}),
     "multilevel-released": ("multilevel", {"pose": "released", "occlusion_probability": 1.0}),
+    "multilevel_plus-mixed": ("multilevel_plus", {"teacher_bn": "mixed"}),
     "bn_adapt-consistency": ("bn_adapt", {"objective": "consistency"}),
     "bn_adapt-none": ("bn_adapt", {"objective": "none"}),
     "sfdahpe-warm": ("sfdahpe", {"inverse_temperature": 1.0}),

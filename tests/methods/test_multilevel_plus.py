@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from poseshift.batches import Batch, TargetBatch
@@ -115,3 +116,8 @@ def test_only_what_the_student_sees_is_compared(context: Contexts, batch: Batche
     hidden = Batch(draws=given.draws, source=given.source, target=replace(given.target, student=student))
     assert only(method, hidden).terms["consistency"].value == 0
     assert only(method, given).terms["consistency"].value > 0
+
+
+def test_mixed_statistics_need_a_pass_of_the_source_alone() -> None:
+    with pytest.raises(ValidationError, match="leave one_pass out"):
+        MultilevelPlusConfig(teacher_bn="mixed", one_pass=True)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from poseshift.errors import UsageError
-from poseshift.models.batch_norms import TargetNorms
+from poseshift.models.batch_norms import MixedNorms, TargetNorms
 
 IMAGES, CHANNELS = 7, 3
 
@@ -104,3 +106,71 @@ def test_a_net_without_batch_norm_is_refused_in_one_line(bare: nn.Module) -> Non
     with pytest.raises(UsageError, match="no BatchNorm layer") as told:
         TargetNorms(bare, prior=16.0)
     assert "\n" not in str(told.value)
+
+
+def teacher_and_student(share: float) -> tuple[MixedNorms, nn.Sequential, nn.Sequential]:
+    student = net()
+    teacher = copy.deepcopy(student).eval()
+    return MixedNorms(student, teacher, share=share, momentum=0.25), student, teacher
+
+
+def by_hand(layers: nn.Sequential, shown: Tensor, source: list[tuple[Tensor, Tensor]], share: float) -> Tensor:
+    """What a net puts out whose layers normalise by the mix, from the formula."""
+    x, known = shown, iter(source)
+    for layer in layers:
+        if not isinstance(layer, nn.BatchNorm2d):
+            x = layer(x)
+            continue
+        mean, variance = next(known)
+        mean = (1 - share) * mean + share * x.mean((0, 2, 3))
+        variance = (1 - share) * variance + share * x.var((0, 2, 3), correction=0)
+        scale = layer.weight / (variance + layer.eps).sqrt()
+        x = (x - mean.view(1, -1, 1, 1)) * scale.view(1, -1, 1, 1) + layer.bias.view(1, -1, 1, 1)
+    return x
+
+
+def kept(layers: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
+    """Copies of the running statistics."""
+    return [(m.running_mean.clone(), m.running_var.clone()) for m in layers if isinstance(m, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.75, 1.0])
+def test_a_teacher_normalises_between_the_source_and_its_batch(share: float) -> None:
+    norms, _, teacher = teacher_and_student(share)
+    known, shown = kept(teacher), images()
+    with norms.of_batches():
+        said = teacher(shown)
+    assert torch.allclose(said, by_hand(teacher, shown, known, share), atol=1e-5)
+
+
+def test_the_student_keeps_the_source_apart_from_the_target() -> None:
+    norms, student, _ = teacher_and_student(0.75)
+    alone, other = copy.deepcopy(student), copy.deepcopy(student)
+    source, target = images(2), images(3)
+    for _ in range(3):
+        with norms.of_source():
+            from_source = student(source)
+        from_target = student(target)
+        (from_source.sum() + from_target.sum()).backward()
+        alone(source), other(target)
+    both = [torch.cat([row[i] for row in kept(alone)]) for i in range(2)]
+    assert torch.allclose(norms.student_source, torch.stack(both))
+    for (mean, variance), (own_mean, own_variance) in zip(kept(other), kept(student), strict=True):
+        assert torch.equal(mean, own_mean)
+        assert torch.equal(variance, own_variance)
+
+
+def test_evaluation_is_by_the_moving_averages() -> None:
+    norms, student, teacher = teacher_and_student(0.75)
+    start, shown = kept(student)[0], [images(seed) for seed in (4, 5)]
+    with norms.of_batches():
+        teacher(shown[0])
+    with norms.of_batches():
+        teacher(shown[1])
+    with norms.of_source():
+        student(images(6))
+    seen = norms.student_source[0, :CHANNELS].clone()
+    norms.update(decay=0.9)
+    source = 0.9 * start[0] + 0.1 * seen
+    target = (shown[0].mean((0, 2, 3)) + shown[1].mean((0, 2, 3))) / 2  # the second counts by half, as 1/2 > momentum
+    assert torch.allclose(teacher[0].running_mean, 0.25 * source + 0.75 * target, atol=1e-6)

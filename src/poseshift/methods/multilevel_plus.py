@@ -21,6 +21,8 @@ The pseudo-labels
     ``mirrored``  The teacher looks at each view in a mirror too; the mean of both maps is less noisy than one of them.
                   Off by default: it costs a pass.
     ``exclusive_pairs``  Of a left and a right keypoint on one spot, the weaker is no label.
+    ``teacher_bn: mixed``  The teacher normalises between the source's statistics and its batch's. Which of the two make
+                  the better pseudo-labels differs from target to target, and no score without labels here could tell.
 
 Deviations from the paper: there is none; see `multilevel` for those from Chen et al.
 
@@ -30,18 +32,18 @@ Deviations from the authors' code: there is none; no target labels select the ch
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from poseshift.batches import Batch, TargetBatch
 from poseshift.errors import UsageError
 from poseshift.methods.base import Context, Method, Occluding, OptimiserConfig, Term, Update, occluded, supervised
 from poseshift.models.discriminator import Discriminator
-from poseshift.models.mean_teacher import MeanTeacher, TeacherNorm
+from poseshift.models.mean_teacher import MeanTeacher, MixedTeacherNorm
 from poseshift.models.pose_net import PoseNet
 from poseshift.models.style_bank import StyleBank
 from poseshift.ops import affine, heatmaps, losses, pseudo_labels
@@ -53,7 +55,8 @@ class MultilevelPlusConfig(Occluding):
     name: Literal["multilevel_plus"] = "multilevel_plus"
     consistency_weight: float = Field(1.0, ge=0, description="λ_a of Eq. 9.")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="α of Eq. 4.")
-    teacher_bn: TeacherNorm = Field("batch", description="What the teacher's BatchNorm does, see MeanTeacher.")
+    teacher_bn: MixedTeacherNorm = Field("batch", description="What the teacher's BatchNorm does, see MeanTeacher.")
+    teacher_bn_share: float = Field(0.75, ge=0, le=1, description="α of teacher_bn: mixed, see MixedNorms.")
     one_pass: bool = Field(False, description="Source and target through the student as one batch; see one_pass.py.")
     subpixel: bool = Field(True, description="Draw pseudo-labels at a fraction of a cell.")
     balanced: bool = Field(True, description="Trust a part of each keypoint's peaks, not of all peaks together.")
@@ -67,6 +70,12 @@ class MultilevelPlusConfig(Occluding):
     domain_weight: float = Field(0.01, ge=0, description="λ_b of Eq. 9; 0 for no discriminator.")
     discriminator_rate: float = Field(1e-3, gt=0)
 
+    @model_validator(mode="after")
+    def _passes(self) -> Self:
+        if self.one_pass and self.teacher_bn == "mixed":
+            raise ValueError("teacher_bn: mixed needs source and target in passes of their own; leave one_pass out")
+        return self
+
     @property
     def needs_style(self) -> bool:
         """Unless no source batch is restyled."""
@@ -78,13 +87,19 @@ class MultilevelPlus(Method):
 
     pairs: Tensor
     Config = MultilevelPlusConfig
-    moving_buffers = frozenset({"teacher"})
+    moving_buffers = frozenset({"teacher", "mixed"})
 
     def __init__(self, config: MultilevelPlusConfig, context: Context) -> None:
         super().__init__(config, context)
         self.config, self.heatmap = config, context.heatmap
         net = context.net()
-        self.nets = MeanTeacher(net, decay=config.ema_decay, norm=config.teacher_bn, pairs=context.pairs)
+        self.nets = MeanTeacher(
+            net,
+            decay=config.ema_decay,
+            norm=config.teacher_bn,
+            pairs=context.pairs,
+            share=config.teacher_bn_share,
+        )
         self.discriminator = Discriminator(net.width) if config.domain_weight else None
         self.register_buffer("pairs", torch.tensor(context.pairs, dtype=torch.long).view(-1, 2), persistent=False)
         self.styles = _style_bank(context) if config.style_probability else None
