@@ -179,4 +179,4 @@ class MixedNorms(nn.Module):
     @staticmethod
     def _by_layer(values: Float[Tensor, "2 C"], layers: tuple[nn.BatchNorm2d, ...]) -> tuple[Tensor, ...]:
         """``2×C`` as the ``2×c`` of each layer."""
-        return torch.split(values, [layer.num_features for layer in layers], dim=1)  # type: ignore[no-any-return, no-untyped-call]
+        return torch.split(values, [layer.num_features for layer in layers], dim=1)
