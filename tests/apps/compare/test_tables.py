@@ -47,7 +47,9 @@ def test_markdown(made: Made) -> None:
     assert "* regda, seed 0: step " in text
     assert "Runs that rows start from, trained once for each seed: style" in text
     assert "| shot | shot | " in text
-    assert "label-free: mean rank of agreement" in text
+    costs = [cells_of(line, "|")[0][1:-1] for line in text.partition("## Time")[2].splitlines() if "| shot" in line]
+    assert [row[6] for row in costs] == ["label-free"]
+    assert text.count("Checkpoints chosen label-free: mean rank of agreement,") == 1
 
 
 def test_latex(made: Made) -> None:

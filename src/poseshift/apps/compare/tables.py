@@ -35,6 +35,8 @@ def markdown(found: Comparison) -> str:
         lines += [f"## {title(found, table)}", "", *_piped(*_scores(found, table)), ""]
     if any(row.scored for row in found.rows):
         lines += ["## Time, selection, labels", "", TIME, "", *_piped(*_costs(found)), ""]
+        explained = [f"Checkpoints chosen {text}." for text, short in _selections(found).items() if short != text]
+        lines += [line for one in explained for line in (one, "")]
     if found.starts:
         shared = ", ".join(f"{name} {duration(seconds)}" for name, seconds in found.starts.items())
         lines += [f"Runs that rows start from, trained once for each seed: {shared}.", ""]
@@ -134,6 +136,7 @@ def _costs(found: Comparison) -> tuple[list[str], list[list[str]]]:
         "target labels",
         "code",
     ]
+    selections = _selections(found)
     rows = [
         [
             _name(row),
@@ -141,7 +144,7 @@ def _costs(found: Comparison) -> tuple[list[str], list[list[str]]]:
             *cost_cells(row),
             row.device,
             ", ".join(map(str, dict.fromkeys(row.steps))),
-            row.selection,
+            selections[row.selection],
             row.labels,
             ", ".join(row.code),
         ]
@@ -149,6 +152,13 @@ def _costs(found: Comparison) -> tuple[list[str], list[list[str]]]:
         if row.scored
     ]
     return head, rows
+
+
+def _selections(found: Comparison) -> dict[str, str]:
+    """What chose the checkpoints, in full, and what stands for it in a cell: the part before a colon, if one has it."""
+    texts = dict.fromkeys(row.selection for row in found.rows if row.scored)
+    begins = [text.partition(":")[0] for text in texts]
+    return {text: begin if begins.count(begin) == 1 else text for text, begin in zip(texts, begins, strict=True)}
 
 
 def cost_cells(row: Row) -> tuple[str, str]:
