@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from poseshift.errors import UsageError
-from poseshift.models.batch_norms import MixedNorms, TargetNorms
+from poseshift.models.batch_norms import MixedNorms, TargetNorms, moments
 
 IMAGES, CHANNELS = 7, 3
 
@@ -174,3 +174,11 @@ def test_evaluation_is_by_the_moving_averages() -> None:
     source = 0.9 * start[0] + 0.1 * seen
     target = (shown[0].mean((0, 2, 3)) + shown[1].mean((0, 2, 3))) / 2  # the second counts by half, as 1/2 > momentum
     assert torch.allclose(teacher[0].running_mean, 0.25 * source + 0.75 * target, atol=1e-6)
+
+
+def test_moments_are_those_of_the_population() -> None:
+    shown = 1e-2 * images() + 50  # far from zero, where a mean of squares would lose the variance
+    variance, mean = torch.var_mean(shown.double(), (0, 2, 3), correction=0)
+    found = moments(shown).double()
+    assert torch.allclose(found[0], mean, rtol=1e-6)
+    assert torch.allclose(found[1], variance, rtol=1e-3)

