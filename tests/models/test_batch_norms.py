@@ -182,3 +182,8 @@ def test_moments_are_those_of_the_population() -> None:
     found = moments(shown).double()
     assert torch.allclose(found[0], mean, rtol=1e-6)
     assert torch.allclose(found[1], variance, rtol=1e-3)
+
+
+def test_a_net_without_layers_has_nothing_to_mix() -> None:
+    with pytest.raises(UsageError, match="leave it out"):
+        MixedNorms(nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), share=0.5)

@@ -38,7 +38,7 @@ def statistics(layers: tuple[nn.BatchNorm2d, ...]) -> Float[Tensor, "2 C"]:
 def moments(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "2 C"]:
     """Mean and variance (of the population) of each channel over the batches of all processes, ``2×C``.
 
-    Two means take a tenth of the time of ``torch.var_mean`` over these axes on a CPU.
+    Two means, since ``torch.var_mean`` over these axes is slow on a CPU.
     """
     x = x.float()
     mean = collective.mean(x.mean(AXES))
@@ -125,6 +125,9 @@ class MixedNorms(nn.Module):
         teacher: A copy of it; in evaluation mode throughout.
         share: α, in [0, 1]: 0 keeps the source's statistics.
         momentum: Of the moving average of ``μ_t``, after the first steps, which count alike.
+
+    Raises:
+        UsageError: The net has no BatchNorm layer with running statistics.
     """
 
     source: Float[Tensor, "2 C"]
@@ -137,6 +140,8 @@ class MixedNorms(nn.Module):
         self.share, self.momentum = share, momentum
         # a tuple, so that the layers are not held as modules of this one
         self.taught, self.layers = layers_of(student), layers_of(teacher)
+        if not self.layers:
+            raise UsageError("teacher_bn: mixed, but this net has no BatchNorm layer; leave it out")
         for name in ("source", "target", "student_source"):
             self.register_buffer(name, statistics(self.taught))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
