@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -33,6 +33,23 @@ def statistics(layers: tuple[nn.BatchNorm2d, ...]) -> Float[Tensor, "2 C"]:
     """A copy of the running means and variances of all layers, side by side, ``2×C``."""
     means_first = running(layers)
     return torch.stack((torch.cat(means_first[: len(layers)]), torch.cat(means_first[len(layers) :])))
+
+
+@contextmanager
+def shown(
+    layers: tuple[nn.BatchNorm2d, ...], see: Callable[[slice, nn.BatchNorm2d, tuple[Tensor, ...]], None]
+) -> Iterator[None]:
+    """In this context ``see(rows, layer, inputs)`` is called before each layer's pass; ``rows``: its part of ``C``."""
+    hooks, first = [], 0
+    for layer in layers:
+        rows = slice(first, first + layer.num_features)
+        hooks.append(layer.register_forward_pre_hook(partial(see, rows)))
+        first = rows.stop
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def moments(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "2 C"]:
@@ -82,18 +99,13 @@ class TargetNorms(nn.Module):
     @torch.no_grad()
     def observe(self, net: nn.Module, images: Float[Tensor, "B 3 H W"]) -> None:
         """Adds normalised images ``B×3×H×W`` in one pass of ``net``, in which each layer has seen them already."""
-        mode, first, hooks = net.training, 0, []
-        for layer in self.layers:
-            rows = slice(first, first + layer.num_features)
-            hooks.append(layer.register_forward_pre_hook(partial(self._add, rows)))
-            first = rows.stop
+        mode = net.training
         try:
-            net.eval()
-            net(images)
+            with shown(self.layers, self._add):
+                net.eval()
+                net(images)
         finally:
             net.train(mode)
-            for hook in hooks:
-                hook.remove()
         self.seen += len(images)
 
     def _add(self, rows: slice, layer: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
@@ -165,19 +177,11 @@ class MixedNorms(nn.Module):
         """In this context each pass of the teacher is normalised by the mix with its own batch, and counts."""
         self.seen += 1
         weight = (1.0 / self.seen).clamp(min=self.momentum)
-        hooks, first = [], 0
-        for layer in self.layers:
-            rows = slice(first, first + layer.num_features)
-            hooks.append(layer.register_forward_pre_hook(partial(self._mix, rows, weight)))
-            first = rows.stop
-        try:
+        with shown(self.layers, partial(self._mix, weight)):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     @torch.no_grad()
-    def _mix(self, rows: slice, weight: Tensor, layer: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
+    def _mix(self, weight: Tensor, rows: slice, layer: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
         batch = moments(inputs[0])
         self.target[:, rows] += weight * (batch - self.target[:, rows])
         mixed = self.source[:, rows].lerp(batch, self.share)
