@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from poseshift.data.augment import AugmentConfig
+from poseshift.data.augment_config import AugmentConfig
 from poseshift.data.crops import CropConfig
 from poseshift.data.skeletons import Partner
 from poseshift.errors import ConfigError

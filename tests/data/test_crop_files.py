@@ -11,7 +11,7 @@ from tests import tiny
 from tests.data.test_crops import SIZE, annotations
 
 from poseshift.data import crop_files
-from poseshift.data.augment import NONE
+from poseshift.data.augment_config import NONE
 from poseshift.data.crop_files import CropFile, crop_file
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.data.loaders import Batches, Share, Views

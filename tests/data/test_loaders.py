@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from poseshift.batches import Batch, TargetBatch
-from poseshift.data.augment import NONE, AugmentConfig
+from poseshift.data.augment_config import NONE, AugmentConfig
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.data.images import ImageFiles
 from poseshift.data.loaders import Batches, Order, Share, Views

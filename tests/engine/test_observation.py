@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tests import tiny
 
-from poseshift.data.augment import NONE, AugmentConfig
+from poseshift.data.augment_config import NONE, AugmentConfig
 from poseshift.engine import observation, setup
 from poseshift.engine.observation import Seen
 

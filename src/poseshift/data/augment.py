@@ -11,40 +11,22 @@ that a view without them is the same to the last bit.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from poseshift.batches import View
+from poseshift.data.augment_config import AugmentConfig, Pair
 from poseshift.draws import Draws
 from poseshift.ops import affine, color
 
 NOISE_TILE = 512
 BLUR_RADIUS, NARROW_BLUR = 3, 2.0
 """Pixels of the kernel up to that sigma; above it three sigmas."""
-
-
-def _range(least: float, most: float, *, above: bool = False) -> BeforeValidator:
-    """One number, or two in order, within bounds; ``above``: the lower of two must be above ``least``."""
-
-    def check(value: Any) -> Any:
-        pair = isinstance(value, (list, tuple)) and len(value) == 2
-        numbers = list(value) if pair else [value]
-        if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers):
-            raise ValueError("expected a number, or two as [low, high]")
-        if not (least <= numbers[0] <= numbers[-1] <= most) or (above and pair and numbers[0] == least):
-            raise ValueError(f"expected a number from {least:g} to {most:g}, or two such in order")
-        return value
-
-    return BeforeValidator(check)
-
-
-Pair = tuple[float, float]
 
 
 class Chance(IntEnum):
@@ -60,70 +42,6 @@ class Chance(IntEnum):
     HEIGHT = 7
 
 
-class AugmentConfig(BaseModel):
-    """Ranges of one view; a range of 0 leaves that change out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rotation: float = Field(60.0, ge=0, le=180, description="Degrees, ±.")
-    shear: float = Field(30.0, ge=0, lt=90, description="Degrees along x, ±.")
-    translation: float = Field(0.05, ge=0, le=1, description="Fraction of the side, ±, along x and y.")
-    scale: tuple[float, float] = Field((0.8, 1.3), description="Factor of the picture's size, drawn log-uniformly.")
-    brightness: float = Field(0.25, ge=0, lt=1, description="Factor 1 ±.")
-    contrast: Annotated[float | Pair, _range(0, 10, above=True)] = Field(
-        0.25, description="Factor 1 ±, or two factors."
-    )
-    saturation: float = Field(0.25, ge=0, le=1, description="Factor 1 ±.")
-    cast: float = Field(0.0, ge=0, lt=1, description="Factor 1 ± of each channel on its own.")
-    noise: Annotated[float | Pair, _range(0, 1)] = Field(
-        0.0, description="Largest standard deviation of Gaussian noise, or least and largest."
-    )
-    blur: Annotated[float | Pair, _range(0, 5)] = Field(
-        0.0, description="Largest sigma of a Gaussian blur, pixels, or least and largest."
-    )
-    probability: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="Of each change to be applied to an image: of geometry as one, of each other alone.",
-    )
-    flip: float = Field(0.0, ge=0, le=1, description="Probability of a mirrored view, left and right exchanged.")
-    separate_axes: bool = Field(False, description="Width and height are scaled by a factor of `scale` each.")
-
-    @field_validator("scale")
-    @classmethod
-    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < scale[0] <= scale[1]:
-            raise ValueError(f"scale {list(scale)}: expected 0 < low <= high")
-        return scale
-
-    @field_validator("contrast")
-    @classmethod
-    def _positive(cls, contrast: float | Pair) -> float | Pair:
-        if isinstance(contrast, float) and contrast >= 1:
-            raise ValueError("one number is a factor 1 ±, below 1; give two factors as [0.5, 2]")
-        return contrast
-
-    @property
-    def by_chance(self) -> bool:
-        """Whether anything but ranges is drawn."""
-        return self.probability < 1 or self.flip > 0 or self.separate_axes
-
-
-NONE = AugmentConfig(
-    rotation=0,
-    shear=0,
-    translation=0,
-    scale=(1.0, 1.0),
-    brightness=0,
-    contrast=0,
-    saturation=0,
-    cast=0,
-    noise=0,
-    blur=0,
-)
-
-
 def draw(base: Tensor, config: AugmentConfig, draws: Draws, *, size: int, stream: str) -> View:
     """One augmented view of base crops.
 
@@ -134,19 +52,25 @@ def draw(base: Tensor, config: AugmentConfig, draws: Draws, *, size: int, stream
         size: Side of the canonical frame and of the view.
         stream: Name of the random stream, one for each view of a step.
     """
-    numbers = draws.per_sample(stream, 16)
-    chances = draws.per_sample(f"{stream}/chance", len(Chance)) if config.by_chance else None
-    matrix = _matrix(config, numbers, chances, size)
+    return draw_views(base, {stream: config}, draws, size=size)[0]
+
+
+def draw_views(base: Tensor, configs: Mapping[str, AugmentConfig], draws: Draws, *, size: int) -> list[View]:
+    """Augmented views of the same base crops, as :func:`draw` gives each, for less than its price times their number.
+
+    Args:
+        base: ``B×3×S×S`` RGB, uint8, as in :func:`draw`.
+        configs: Ranges of each view under the name of its random stream.
+        draws: Random numbers of this step.
+        size: Side of the canonical frame and of the views.
+    """
+    drawn = [_Drawn.of(config, draws, stream, size) for stream, config in configs.items()]
     margin = (base.shape[-1] - size) // 2
     to_canonical = affine.translation(torch.full((len(base), 2), -float(margin), device=base.device))
-    change = _changes(config, numbers, chances)
-    images = torch.empty(len(base), 3, size, size, device=base.device)
-    first = 0
-    for part in affine.warp_each(base, matrix @ to_canonical, (size, size)):
-        rows = slice(first, first + len(part))
-        _colour(part, change[rows], config, numbers[rows], None if chances is None else chances[rows], out=images[rows])
-        first = rows.stop
-    return View(images=images, matrix=matrix)
+    images = [torch.empty(len(base), 3, size, size, device=base.device) for _ in drawn]
+    for view, rows, part in affine.warp_each(base, [one.matrix @ to_canonical for one in drawn], (size, size)):
+        _colour(part, drawn[view], rows, out=images[view][rows])
+    return [View(images=made, matrix=one.matrix) for made, one in zip(images, drawn, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -172,13 +96,44 @@ class _Change:
         return torch.addcmul(self.matrix[:, :3, 3], self.gain, grey).unsqueeze(2)
 
 
-def _colour(
-    part: Tensor, change: _Change, config: AugmentConfig, numbers: Tensor, chances: Tensor | None, *, out: Tensor
-) -> None:
-    """Writes pictures in [0, 255] to ``out`` with their photometric change, normalised."""
+@dataclass(frozen=True)
+class _Drawn:
+    """What was drawn for one view.
+
+    Attributes:
+        config: Ranges.
+        numbers: ``B×16`` random numbers in [0, 1).
+        chances: ``B×8`` of them that decide what is applied, or None.
+        matrix: ``B×3×3``, from the canonical frame to the view.
+        change: Of colours.
+    """
+
+    config: AugmentConfig
+    numbers: Tensor
+    chances: Tensor | None
+    matrix: Tensor
+    change: _Change
+
+    @classmethod
+    def of(cls, config: AugmentConfig, draws: Draws, stream: str, size: int) -> _Drawn:
+        numbers = draws.per_sample(stream, 16)
+        chances = draws.per_sample(f"{stream}/chance", len(Chance)) if config.by_chance else None
+        return cls(
+            config=config,
+            numbers=numbers,
+            chances=chances,
+            matrix=_matrix(config, numbers, chances, size),
+            change=_changes(config, numbers, chances),
+        )
+
+
+def _colour(part: Tensor, drawn: _Drawn, rows: slice, *, out: Tensor) -> None:
+    """Writes pictures in [0, 255], ``rows`` of a view, to ``out`` with their photometric change, normalised."""
+    change, config = drawn.change[rows], drawn.config
     color.recolour(part, change.matrix, offset=change.offset(part.mean((2, 3))), out=out)
     if config.blur or config.noise:
-        out.copy_(color.normalise(_spoilt(out, config, numbers, chances)))
+        chances = None if drawn.chances is None else drawn.chances[rows]
+        out.copy_(color.normalise(_spoilt(out, config, drawn.numbers[rows], chances)))
     color.clamp_normalised_(out)
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from poseshift.batches import Batch, SourceBatch, TargetBatch
 from poseshift.data import augment, windows
-from poseshift.data.augment import AugmentConfig
+from poseshift.data.augment_config import AugmentConfig
 from poseshift.data.crops import Crops, Item
 from poseshift.draws import Draws, generator
 from poseshift.ops import affine
@@ -225,10 +225,7 @@ class Batches:
     def _target(self, crops: Tensor, rows: Tensor, draws: Draws) -> TargetBatch:
         if self.target is None:
             raise AssertionError("no target stream")
-        size = self.target.size
-        student = augment.draw(crops, self.views.student, draws, size=size, stream="augment/student")
-        teacher = tuple(
-            augment.draw(crops, self.views.teacher, draws, size=size, stream=f"augment/teacher/{view}")
-            for view in range(self.views.teachers)
-        )
-        return TargetBatch(student=student, teacher=teacher, ids=rows.to(self.device, non_blocking=True))
+        configs = {"augment/student": self.views.student}
+        configs |= {f"augment/teacher/{view}": self.views.teacher for view in range(self.views.teachers)}
+        student, *teacher = augment.draw_views(crops, configs, draws, size=self.target.size)
+        return TargetBatch(student=student, teacher=tuple(teacher), ids=rows.to(self.device, non_blocking=True))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from poseshift.data import augment
-from poseshift.data.augment import AugmentConfig
+from poseshift.data.augment_config import AugmentConfig
 from poseshift.data.crops import Crops
 from poseshift.data.loaders import collate
 from poseshift.draws import Draws

@@ -7,7 +7,7 @@ covers the pixels ``s·i … s·i + s - 1``, so its centre lies at pixel ``s·(i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -160,19 +160,34 @@ def warp(
 
 
 def warp_each(
-    images: Real[Tensor, "B C H W"], matrix: Float[Tensor, "B 3 3"], size: tuple[int, int]
-) -> Iterator[Float[Tensor, "_ C {size[0]} {size[1]}"]]:
-    """As :func:`warp`, of ``uint8`` images too, in parts that are made when they are asked for.
+    images: Real[Tensor, "B C H W"], matrices: Sequence[Float[Tensor, "B 3 3"]], size: tuple[int, int]
+) -> Iterator[tuple[int, slice, Float[Tensor, "_ C {size[0]} {size[1]}"]]]:
+    """As :func:`warp`, of ``uint8`` images too, by each of several matrices, in parts that are made when asked for.
 
-    On a CPU a part is one image, which its caches hold as they do not hold a batch; elsewhere all are one part.
+    On a CPU a part is one image, which its caches hold as they do not hold a batch; elsewhere all are one part. Each
+    gets a frame of zeros, one pixel wide, whose repetition is what outside means: sampling then need not ask of every
+    neighbour of every pixel whether it lies inside.
+
+    Yields:
+        Which of ``matrices``, which rows of ``images``, and these moved; a part by each matrix before the next part.
     """
-    across, down = _coordinates(invert(matrix), (images.shape[-2], images.shape[-1]), size)
-    each = 1 if images.device.type == "cpu" else len(images)
-    whole = (images, across.unsqueeze(1), down.unsqueeze(2))
-    parts = zip(*(torch.split(one, each) for one in whole), strict=True)
-    for part, x, y in parts:
-        grid = torch.view_as_real(x + y)
-        yield F.grid_sample(part.to(matrix.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    height, width = images.shape[-2] + 2, images.shape[-1] + 2
+    sums = [_coordinates(_of_framed(matrix), (height, width), size) for matrix in matrices]
+    each = 1 if images.device.type == "cpu" else max(1, len(images))
+    framed = torch.zeros(each, images.shape[1], height, width, dtype=matrices[0].dtype, device=images.device)
+    for first in range(0, len(images), each):
+        rows = slice(first, first + each)
+        framed[..., 1:-1, 1:-1] = images[rows]
+        for number, (across, down) in enumerate(sums):
+            grid = torch.view_as_real(across[rows].unsqueeze(1) + down[rows].unsqueeze(2))
+            yield number, rows, F.grid_sample(framed, grid, padding_mode="border", align_corners=False)
+
+
+def _of_framed(matrix: Tensor) -> Tensor:
+    """The inverse of ``matrix``, to pixels of an input that got a frame of one pixel."""
+    inverse = invert(matrix)
+    inverse[..., :2, 2] += 1
+    return inverse
 
 
 def unwarp_heatmaps(

@@ -11,7 +11,7 @@ from poseshift.apps.doctor.examination import Examination
 from poseshift.apps.doctor.features import LUMA
 from poseshift.apps.doctor.looks import LOOKS, Look
 from poseshift.apps.doctor.samples import Sample
-from poseshift.data.augment import NONE, AugmentConfig
+from poseshift.data.augment_config import NONE, AugmentConfig
 
 RNG = np.random.default_rng(0)
 

@@ -16,7 +16,7 @@ from torchvision import transforms
 from poseshift.apps.bench.timing import Job, Measured, medians
 from poseshift.batches import Batch
 from poseshift.data import formats
-from poseshift.data.augment import AugmentConfig
+from poseshift.data.augment_config import AugmentConfig
 from poseshift.data.crops import CropConfig, Crops
 from poseshift.data.loaders import Batches, Share, Views
 from poseshift.ops import color

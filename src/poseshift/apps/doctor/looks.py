@@ -16,7 +16,7 @@ import torch
 from poseshift.apps.doctor.features import grey, shrink
 from poseshift.apps.doctor.samples import Sample
 from poseshift.data import augment
-from poseshift.data.augment import AugmentConfig
+from poseshift.data.augment_config import AugmentConfig
 from poseshift.draws import Draws
 from poseshift.ops import color
 from poseshift.types import FloatArray
