@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from poseshift.data.formats import FORMATS
 from poseshift.data.skeletons import SKELETONS
-from poseshift.engine.run import open_run
+from poseshift.engine.run import Run, open_run
 from poseshift.methods import METHODS
 from poseshift.version import __version__
 
@@ -55,5 +56,42 @@ def run_summary(path: str | Path) -> dict[str, Any]:
         "steps": run.config.steps,
         "keypoints": list(run.skeleton.keypoints),
         "checkpoints": {one.path.name: one.info.get("scores", {}) for one in run.checkpoints()},
+        "best": _pointed(run),
         **{key: manifest.get(key) for key in kept},
     }
+
+
+def _pointed(run: Run) -> str | None:
+    """The name of the checkpoint that was chosen; None as long as there is none."""
+    pointer = run.checkpoints_path / "best"
+    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """What either of the above gives, to be read by people: facts a line, scores of checkpoints as a table."""
+    lines = []
+    for key, value in found.items():
+        if key == "checkpoints" and value:
+            lines += ["checkpoints:", *_scores(value)]
+        elif isinstance(value, Mapping) and value:
+            lines += [f"{key}:", *(f"  {name}: {_shown(one)}" for name, one in value.items())]
+        elif value not in (None, {}):
+            lines.append(f"{key}: {_shown(value)}")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _scores(checkpoints: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """A line for each checkpoint; a column for each score that one of them has."""
+    names = list(dict.fromkeys(name for scores in checkpoints.values() for name in scores))
+    rows = [["", *names]]
+    for step, scores in checkpoints.items():
+        rows.append([step, *("–" if (value := scores.get(name)) is None else f"{value:.1f}" for name in names)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = [[one[0].ljust(widths[0]), *map(str.rjust, one[1:], widths[1:])] for one in rows]
+    return ["  " + "  ".join(row).rstrip() for row in (table if names else table[1:])]

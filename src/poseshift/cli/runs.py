@@ -169,12 +169,7 @@ def info(
     from poseshift.apps import info as facts
 
     found = facts.installation() if run is None else facts.run_summary(run)
-    if as_json:
-        print(json.dumps(found, indent=1))
-        return
-    for key, value in found.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        print(f"{key}: {shown}")
+    print(json.dumps(found, indent=1) if as_json else facts.text(found))
 
 
 def bench(
