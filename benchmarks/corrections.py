@@ -5,7 +5,7 @@
 Each run's predictor is shown held-out source images (``val`` of its source) and, of ``--data``, 400 images, 256 of
 which fit a correction. Columns: expected calibration error (15 bins, visible keypoints) of each correction, and the
 error of the share right that it estimates, in percent; means over the runs. Only procedural data has labels that are
-free to choose by. Prints a table like that in ``docs/trust.md``.
+free to choose by. Writes ``benchmarks/results/corrections.md``, which is part of ``docs/trust.md``, or ``--table``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from poseshift.metrics import BoolArray, DoubleArray, Hits
 from poseshift.types import FloatArray
 
 FITTED, TESTED = 256, 400
+TABLE = Path(__file__).parent / "results" / "corrections.md"
 
 
 @dataclass(frozen=True)
@@ -134,16 +135,19 @@ def of_run(run: Run, data: str) -> dict[str, tuple[float, float]]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--data", required=True)
+    parser.add_argument("--table", type=Path, default=TABLE)
     options = parser.parse_args()
     found = [of_run(open_run(path), options.data) for path in options.runs]
-    print("| correction | ECE | error of the estimated share right |\n|---|---|---|")
+    lines = ["| correction | ECE | error of the estimated share right |", "|---|---|---|"]
     for name in found[0]:
         ece, error = (np.mean([one[name][column] for one in found]) for column in (0, 1))
-        print(f"| {name} | {ece:.1f} | {error:.1f} |".replace("nan", "–"))
+        lines.append(f"| {name} | {ece:.1f} | {error:.1f} |".replace("nan", "–"))
+    options.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

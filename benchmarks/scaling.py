@@ -5,10 +5,11 @@ Writes ``benchmarks/results/scaling.md``.
     python benchmarks/scaling.py [--without-steps]
 
 Measured: seconds a step of ``multilevel`` (without levels) at the same global batch in one process and in two of
-``torchrun``, each with one thread, in turns and in both orders; a step of one process with twice the side, and with
-twice the batch; what the order of training costs from 10³ to 10⁶ records. Modelled: a step is compute, then one
-all-reduce of all gradients, as ``engine/optimise.py`` does it (nothing overlaps), then those of BatchNorm's statistics.
-Operations are counted by torch's FLOP counter; rates of machines are assumptions that stand above the table.
+``torchrun``, each with one thread, in turns and in both orders; a step of one process with twice the side, with
+twice the batch, and with twice the keypoints; what the order of training costs from 10³ to 10⁶ records. Modelled: a
+step is compute, then one all-reduce of all gradients, as ``engine/optimise.py`` does it (nothing overlaps), then those
+of BatchNorm's statistics. Operations are counted by torch's FLOP counter; rates of machines are assumptions that stand
+above the table.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import yaml
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from poseshift.apps.convert import convert
 from poseshift.data.loaders import Order, Share
 from poseshift.engine.run import open_run
 from poseshift.models.pose_net import PoseNet, PoseNetConfig
@@ -60,6 +62,21 @@ def config(folder: Path, **change: object) -> Path:
     return file
 
 
+def doubled(folder: Path, spec: str) -> str:
+    """The data of ``spec`` as COCO files, in which every keypoint stands twice."""
+    converted = folder / spec.partition(":")[2].partition(",")[0]
+    convert(spec, f"coco:{converted}")
+    file = converted / "labels.json"
+    labels = json.loads(file.read_text())
+    for category in labels["categories"]:
+        category["keypoints"] += [f"again_{name}" for name in category["keypoints"]]
+    for one in labels["annotations"]:
+        one["keypoints"] *= 2
+        one["num_keypoints"] *= 2
+    file.write_text(json.dumps(labels))
+    return f"coco:{file}"
+
+
 def seconds(processes: int, **change: object) -> float:
     """Of a step: the median over what the log says, without the first steps."""
     with tempfile.TemporaryDirectory() as name:
@@ -76,13 +93,18 @@ def seconds(processes: int, **change: object) -> float:
     return median(lines[1:])
 
 
-def measured() -> list[str]:
-    """Rows of the table of measurements."""
+def measured(folder: Path) -> list[str]:
+    """Rows of the table of measurements; files that they need go to ``folder``."""
+    data = {
+        role: {"data": doubled(folder, f"figures:{domain},side=80,count=256"), "boxes": "whole"}
+        for role, domain in (("source", "plain"), ("target", "middle"))
+    }
     cases: dict[str, tuple[int, dict[str, object]]] = {
         "one process": (1, {}),
         "two processes, the same global batch": (2, {}),
         "twice the side": (1, {"input_size": 128}),
         "twice the batch": (1, {"batch_size": 64}),
+        "twice the keypoints": (1, dict(data)),
     }
     times: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(2):
@@ -155,7 +177,10 @@ def main() -> None:
         f"machines, {LATENCY['inside'] * 1e6:.0f} and {LATENCY['between'] * 1e6:.0f} µs a message; nothing "
         "overlaps. No such machine was at hand: this is a model."
     )
-    steps = ["Steps were not measured in this run."] if "--without-steps" in sys.argv else measured()
+    steps = ["Steps were not measured in this run."]
+    if "--without-steps" not in sys.argv:
+        with tempfile.TemporaryDirectory() as name:
+            steps = measured(Path(name))
     load = json.dumps([round(x, 1) for x in os.getloadavg()])
     text = [
         "# Cost of a step", "", f"`python {' '.join(sys.argv)}`; torch {torch.__version__}, {os.cpu_count()} cores, "
