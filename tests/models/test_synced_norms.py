@@ -59,6 +59,7 @@ def summary(net: nn.Module, twin: nn.Module, domains: tuple[Tensor, Tensor]) -> 
 PROCESS = f"""
 import copy, json, os
 import torch
+import torch.distributed as dist
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from poseshift.engine import processes
@@ -68,12 +69,21 @@ from poseshift.ops import collective
 {inspect.getsource(nets)}
 {inspect.getsource(images)}
 {inspect.getsource(summary)}
+def counted(send):
+    def count(*given, **named):
+        sent.append(send)
+        return send(*given, **named)
+    return count
+
 processes.meet()
+dist.all_reduce, dist.all_gather = counted(dist.all_reduce), counted(dist.all_gather)
 found = {{}}
 for name, net in nets().items():
     if processes.size() > 1:
         assert synced_norms.synchronise(net) == 1
+    sent = []
     found[name] = summary(net, copy.deepcopy(net), images(processes.rank(), processes.size()))
+    found[name]["messages"] = len(sent)
     with collective.alone():
         found[name]["alone"] = net(images(0, 2)[0]).sum().item()
     net.eval()
@@ -117,6 +127,12 @@ def test_two_halves_are_normalised_as_the_whole(name: str, found: dict[tuple[int
 
 
 @pytest.mark.parametrize("name", nets())
+def test_a_layer_sends_once_forward_and_once_back(name: str, found: dict[tuple[int, int], dict[str, dict]]) -> None:
+    assert found[0, 1][name]["messages"] == 0
+    assert found[0, 2][name]["messages"] == found[1, 2][name]["messages"] == 3 + 2  # passes, and those with a gradient
+
+
+@pytest.mark.parametrize("name", nets())
 def test_alone_and_in_evaluation_a_layer_does_what_it_did(
     name: str, found: dict[tuple[int, int], dict[str, dict]]
 ) -> None:
@@ -126,8 +142,17 @@ def test_alone_and_in_evaluation_a_layer_does_what_it_did(
 
 
 def test_half_precision_stays_half() -> None:
-    layer = nn.BatchNorm2d(3)
-    x = images(0, 1)[1].bfloat16()
-    out = synced_norms.normalise(x, *synced_norms.statistics(x), layer)
+    layer, exact = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    x = images(0, 1)[1].bfloat16().requires_grad_()
+    single = x.detach().float().requires_grad_()
+    out, expected = synced_norms.normalise(x, *synced_norms.statistics(x), layer), exact(single)
     assert out.dtype == torch.bfloat16
-    torch.testing.assert_close(out.float(), nn.BatchNorm2d(3)(x.float()), rtol=2**-7, atol=2**-7)
+    torch.testing.assert_close(out.float(), expected, rtol=2**-7, atol=2**-7)
+    towards = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+    out.backward(towards)
+    expected.backward(towards.float())
+    assert x.grad is not None
+    assert single.grad is not None
+    assert x.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(x.grad.float(), single.grad, rtol=2**-6, atol=2**-7)
+    torch.testing.assert_close(layer.weight.grad, exact.weight.grad, rtol=2**-7, atol=2**-5)

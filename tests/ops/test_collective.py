@@ -33,12 +33,16 @@ x = torch.tensor([[1.0, 2.0], [5.0, -3.0]])[rank].requires_grad_()
 mean = collective.mean(x)
 (mean * torch.tensor([10.0, 100.0]) * (rank + 1)).sum().backward()
 gathered = collective.gather(torch.arange(3.0) + 3 * rank)
+many = torch.full((collective.LITTLE + 1,), float(rank)).requires_grad_()
+mean_of_many = collective.mean(many)
+(mean_of_many * (rank + 1)).sum().backward()
 maps = torch.load(f"{folder}/maps.pt")[2 * rank : 2 * rank + 2].requires_grad_()
 loss = information.diversity(maps, inverse_temperature=5.0) + information.released_diversity(maps)
 (gradient,) = torch.autograd.grad(loss, maps)
 mask = pseudo_labels.top_fraction(maps.detach().amax((-2, -1)), 0.5)
 result = {
     "processes": collective.processes(), "mean": mean.tolist(), "gradient": x.grad.tolist(),
+    "many": sorted(set(mean_of_many.tolist())), "many_gradient": sorted(set(many.grad.tolist())),
     "gathered": gathered.tolist(), "requires_grad": collective.gather(x).requires_grad,
     "loss": loss.item(), "maps_gradient": gradient.tolist(), "mask": mask.tolist(),
 }
@@ -79,6 +83,12 @@ def test_mean_over_two_processes_has_a_gradient(two: tuple[list[dict], torch.Ten
         assert result["processes"] == 2
         assert result["mean"] == [3.0, -0.5]
         assert result["gradient"] == [15.0, 150.0], "half the sum of what each process' loss asks for"
+
+
+def test_what_is_much_is_reduced_to_the_same(two: tuple[list[dict], torch.Tensor]) -> None:
+    for result in two[0]:
+        assert result["many"] == [0.5]
+        assert result["many_gradient"] == [(1 + 2) / 2]
 
 
 def test_gather_keeps_the_order_of_the_processes(two: tuple[list[dict], torch.Tensor]) -> None:

@@ -14,9 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from poseshift.errors import UsageError
+from poseshift.models import synced_norms
 from poseshift.ops import collective
-
-AXES = (0, 2, 3)
 
 
 def layers_of(net: nn.Module) -> tuple[nn.BatchNorm2d, ...]:
@@ -53,13 +52,8 @@ def shown(
 
 
 def moments(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "2 C"]:
-    """Mean and variance (of the population) of each channel over the batches of all processes, ``2×C``.
-
-    Two means, since ``torch.var_mean`` over these axes is slow on a CPU.
-    """
-    x = x.float()
-    mean = collective.mean(x.mean(AXES))
-    return torch.stack((mean, collective.mean((x - mean.view(1, -1, 1, 1)).square().mean(AXES))))
+    """Mean and variance (of the population) of each channel over the batches of all processes, ``2×C``."""
+    return torch.stack(synced_norms.statistics(x))
 
 
 class TargetNorms(nn.Module):

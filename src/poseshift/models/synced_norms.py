@@ -2,15 +2,21 @@
 
 Each pass of a net through its layers is one set of statistics. A method that passes source and target one after the
 other so keeps those of the two domains apart, with one process as with many.
+
+Between processes go one message a layer forward and one back, since it is their number that costs: each is small, and
+all wait for the last. What a process computes for itself is done by torch's own kernels of BatchNorm.
 """
 
 from __future__ import annotations
 
 from types import MethodType
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from poseshift.ops import collective
@@ -34,31 +40,77 @@ def _forward(layer: _BatchNorm, x: Float[Tensor, "B C *rest"]) -> Float[Tensor, 
         return own
     mean, variance = statistics(x)
     if layer.track_running_stats and layer.running_mean is not None:
-        _follow(layer, mean.detach(), variance.detach(), x.numel() // x.shape[1] * collective.processes())
+        _follow(layer, mean, variance, x.numel() // x.shape[1] * collective.processes())
     out = normalise(x, mean, variance, layer)
     for child in layer.children():  # timm's layers hold what follows the norm: dropout and activation
         out = child(out)
     return out
 
 
+@torch.no_grad()
 def statistics(x: Float[Tensor, "B C *rest"]) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
-    """Mean and variance (of the population) of each channel over the batches of all processes, with a gradient."""
-    axes = [axis for axis in range(x.ndim) if axis != 1]
-    variance, mean = torch.var_mean(x.float(), axes, correction=0)
-    everywhere = collective.mean(mean)
-    return everywhere, collective.mean(variance + (mean - everywhere).square())
+    """Mean and variance (of the population) of each channel over the batches of all processes.
+
+    Without a gradient of their own: that of :func:`normalise` counts what ``x`` does to them.
+    """
+    single = x.float() if x.device.type == "cpu" else x  # there the sums of a half are halves, too
+    mean, variance = torch.batch_norm_update_stats(single, None, None, 0.0)
+    if collective.processes() == 1:
+        return mean, variance
+    # Moments about 0 can be averaged; in double precision their difference loses nothing that a float has.
+    square = mean.double().square()
+    first, second = collective.mean(torch.stack((mean.double(), variance.double() + square)))
+    return first.float(), (second - first.square()).clamp(min=0).float()
 
 
 def normalise(
     x: Float[Tensor, "B C *rest"], mean: Float[Tensor, " C"], variance: Float[Tensor, " C"], layer: _BatchNorm
 ) -> Float[Tensor, "B C *rest"]:
-    """``(x - mean)/√(variance + ε)``, then the layer's scale and shift, in the precision of ``x``."""
-    shape = (1, -1, *[1] * (x.ndim - 2))
-    scale = (variance + layer.eps).rsqrt()
-    if layer.affine:
-        scale = scale * layer.weight
-    out = (x.float() - mean.view(shape)) * scale.view(shape)
-    return (out + layer.bias.view(shape) if layer.affine else out).to(x.dtype)
+    """``(x - mean)/√(variance + ε)``, then the layer's scale and shift, in the precision of ``x``.
+
+    Its gradient is that of BatchNorm in training, where ``mean`` and ``variance`` are functions of the ``x`` of all
+    processes (:func:`statistics`).
+    """
+    out: Tensor = _Normalise.apply(x, layer.weight, layer.bias, mean, variance, layer.eps)
+    return out
+
+
+class _Normalise(torch.autograd.Function):
+    """``y = w·x̂ + b`` and ``x̂ = (x - μ)/σ``, as in section 3 of Ioffe and Szegedy (2015).
+
+    ``∂x = w/σ · (∂y - Σ∂y/N - x̂·Σ(∂y·x̂)/N)`` with sums over the ``N`` values of a channel that all processes have
+    together.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps = eps
+        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance = ctx.saved_tensors
+        scale = torch.ones_like(mean) if weight is None else weight
+        # Of a layer in evaluation: ∂x = w/σ·∂y, and the two sums, which are the gradients of scale and shift.
+        through, along, over = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, scale, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        of_scale, of_shift = (None, None) if weight is None else (along, over)
+        if not ctx.needs_input_grad[0]:
+            return None, of_scale, of_shift, None, None, None
+        deviation = (variance + ctx.eps).rsqrt()
+        # The mean over processes of their sums, over what one of them has, is all of it over N.
+        each = x.numel() // x.shape[1]
+        along_all, over_all = collective.mean(torch.stack((along, over)).float()) / each
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        factor = (scale * deviation).view(shape)
+        back = (x.float() - mean.view(shape)).mul_(-factor * (along_all * deviation).view(shape))
+        back.add_(through).sub_(factor * over_all.view(shape))
+        return back.to(x.dtype), of_scale, of_shift, None, None, None
 
 
 @torch.no_grad()

@@ -11,6 +11,8 @@ import torch.distributed as dist
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+FEW, LITTLE = 4, 2**14
+"""Processes, and values that each of them has."""
 _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
@@ -35,20 +37,27 @@ def alone() -> Iterator[None]:
         _ALONE.reset(token)
 
 
+def _sum(x: Tensor) -> Tensor:
+    """Sum over processes. What few of them have little of is sent whole, which takes fewer rounds of messages."""
+    if dist.get_world_size() <= FEW and x.numel() <= LITTLE:
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.stack(parts).sum(0)
+    total = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
 class _Sum(torch.autograd.Function):
     """Sum over processes, in both directions."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return _sum(x)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return _sum(gradients[0])
 
 
 def mean(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
