@@ -22,6 +22,7 @@ import torch
 
 from poseshift.apps.bench import predicting
 from poseshift.apps.predict.speed import Speed, measure
+from poseshift.engine import allocation
 from poseshift.models.pose_net import PoseNetConfig
 
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    allocation.keep()  # as `poseshift predict` does, for both sides
     net = predicting.LIGHT if options.net == "light" else PoseNetConfig(backbone=options.net)
     estimator, forward = predicting.estimator_of(net, options.size, options.device, batch=64)
     found = {}
