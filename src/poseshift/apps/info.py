@@ -12,7 +12,7 @@ import torch
 
 from poseshift.data.formats import FORMATS
 from poseshift.data.skeletons import SKELETONS
-from poseshift.engine.run import Run, open_run
+from poseshift.engine.run import open_run
 from poseshift.methods import METHODS
 from poseshift.version import __version__
 
@@ -56,15 +56,9 @@ def run_summary(path: str | Path) -> dict[str, Any]:
         "steps": run.config.steps,
         "keypoints": list(run.skeleton.keypoints),
         "checkpoints": {one.path.name: one.info.get("scores", {}) for one in run.checkpoints()},
-        "best": _pointed(run),
+        "best": run.pointed("best"),
         **{key: manifest.get(key) for key in kept},
     }
-
-
-def _pointed(run: Run) -> str | None:
-    """The name of the checkpoint that was chosen; None as long as there is none."""
-    pointer = run.checkpoints_path / "best"
-    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
 
 
 def text(found: Mapping[str, Any]) -> str:

@@ -92,17 +92,22 @@ class Run:
         if isinstance(which, int):
             chosen = Checkpoint(self.checkpoints_path / f"step-{which}")
         else:
-            pointer = self.checkpoints_path / which
-            if not pointer.is_file():
+            name = self.pointed(which)
+            if name is None:
                 raise CheckpointError(
                     f"{self.path}: no checkpoint {which!r} yet; run the training command (again) first"
                 )
-            chosen = Checkpoint(self.checkpoints_path / pointer.read_text(encoding="utf-8").strip())
+            chosen = Checkpoint(self.checkpoints_path / name)
         if not chosen.path.is_dir():
             steps = [one.step for one in self.checkpoints()]
             raise CheckpointError(f"{chosen.path}: no such checkpoint; this run has steps {steps}")
         chosen.verify()
         return chosen
+
+    def pointed(self, pointer: Pointer) -> str | None:
+        """The name of the checkpoint that a pointer names; None as long as it names none."""
+        file = self.checkpoints_path / pointer
+        return file.read_text(encoding="utf-8").strip() if file.is_file() else None
 
     def newest_intact(self) -> Checkpoint | None:
         """The newest checkpoint that is as it was written; says loudly where a newer one is not."""
@@ -145,11 +150,7 @@ class Run:
     def prune(self) -> None:
         """Removes checkpoints but the newest (``keep``), those that a pointer names, and the start."""
         everything = self.checkpoints()
-        named = {
-            (self.checkpoints_path / p).read_text().strip()
-            for p in ("best", "last")
-            if (self.checkpoints_path / p).is_file()
-        }
+        named = {self.pointed("best"), self.pointed("last")}
         for old in everything[: -self.config.keep]:
             if old.path.name not in named and old.step:
                 shutil.rmtree(old.path)
