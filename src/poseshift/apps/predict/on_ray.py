@@ -143,10 +143,15 @@ def _carry_out(
     count = min(len(parts), workers or int(ray.cluster_resources().get("CPU", 1)))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans and timings; ours says what is done
     context.actor_init_retry_on_errors = False  # a model that does not open will not open the next time either
     items = [{"part": json.dumps(asdict(part))} for part in parts]
     asked = ray.data.from_items(items, override_num_blocks=len(items)).map(
-        Worker, fn_constructor_kwargs=settings, concurrency=count, max_restarts=-1, max_task_retries=-1
+        Worker,
+        fn_constructor_kwargs=settings,
+        compute=ray.data.ActorPoolStrategy(size=count),
+        max_restarts=-1,
+        max_task_retries=-1,
     )
     try:
         for row in asked.iter_rows():
