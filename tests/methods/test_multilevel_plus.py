@@ -121,8 +121,3 @@ def test_only_what_the_student_sees_is_compared(context: Contexts, batch: Batche
 def test_mixed_statistics_need_a_pass_of_the_source_alone() -> None:
     with pytest.raises(ValidationError, match="leave one_pass out"):
         MultilevelPlusConfig(teacher_bn="mixed", one_pass=True)
-
-
-def test_wide_looks_need_a_teacher_that_does_not_normalise_by_its_batch() -> None:
-    with pytest.raises(ValidationError, match="teacher_bn: mixed or ema"):
-        MultilevelPlusConfig(teacher_bn="batch", wide=True)

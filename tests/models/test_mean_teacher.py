@@ -7,18 +7,17 @@ import pytest
 import torch
 
 from poseshift.batches import View
-from poseshift.models.ensemble import WIDE
-from poseshift.models.mean_teacher import MeanTeacher, MixedTeacherNorm
+from poseshift.models.mean_teacher import MeanTeacher
 from poseshift.models.pose_net import PoseNet, PoseNetConfig
-from poseshift.ops import affine, color
+from poseshift.ops import affine
 
 
-def pair(norm: MixedTeacherNorm, decay: float = 0.9) -> MeanTeacher:
+def pair(norm: Literal["batch", "ema"], decay: float = 0.9) -> MeanTeacher:
     torch.manual_seed(0)
     net = PoseNet(PoseNetConfig(backbone="small", head="pyramid", width=16), keypoints=3)
     with torch.no_grad():
         net.final.weight.mul_(300)
-    return MeanTeacher(net, decay=decay, norm=norm, share=0.5).train()
+    return MeanTeacher(net, decay=decay, norm=norm).train()
 
 
 def view(count: int = 2, degrees: float = 0.0) -> View:
@@ -122,40 +121,3 @@ def test_with_a_mirror_a_picture_and_its_mirror_image_teach_the_same() -> None:
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
     alone = nets.pseudo_heatmaps([image], (View(images=image, matrix=torch.eye(3).expand(len(image), 3, 3)),))
     assert not torch.allclose(one, alone, atol=1e-3), "the mirror tells something else"
-
-
-def turned(shown: View, degrees: float, factor: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images turned and scaled about their middle, black outside, and the matrix of that."""
-    angle = torch.tensor([degrees]).deg2rad()
-    block = affine.rotation_shear_scale(angle, torch.zeros(1), torch.tensor([factor]))
-    matrix = affine.linear(block, centre=torch.tensor([47.5, 31.5])).expand(len(shown.images), 3, 3)
-    return color.normalise(affine.warp(color.denormalise(shown.images), matrix, (64, 96))), matrix
-
-
-def test_wide_looks_are_dealt_out_among_the_views_and_averaged() -> None:
-    nets, shown = pair("ema"), (view(), view(degrees=20))
-    found = nets.pseudo_heatmaps([v.images for v in shown], shown, wide=True)
-    views = []
-    with torch.no_grad():
-        for number, one in enumerate(shown):
-            maps = [nets.teacher(one.images).heatmaps]
-            for degrees, factor in (WIDE[number], WIDE[number + 2]):
-                images, matrix = turned(one, degrees, factor)
-                maps.append(affine.unwarp_heatmaps(nets.teacher(images).heatmaps, matrix, stride=4))
-            views.append(affine.unwarp_heatmaps(torch.stack(maps).mean(0), one.matrix, stride=4))
-    torch.testing.assert_close(found, (views[0] + views[1]) / 2, atol=1e-4, rtol=1e-4)
-    plain = nets.pseudo_heatmaps([v.images for v in shown], shown)
-    assert not torch.allclose(found, plain, atol=1e-2)
-
-
-def test_wide_looks_leave_statistics_to_the_plain_one() -> None:
-    """Their black corners are no target images."""
-    plain, wide, shown = pair("mixed"), pair("mixed"), view()
-    plain.pseudo_heatmaps([shown.images], (shown,))
-    wide.pseudo_heatmaps([shown.images], (shown,), wide=True)
-    assert plain.mixed is not None
-    assert wide.mixed is not None
-    assert torch.equal(plain.mixed.target, wide.mixed.target)
-    assert torch.equal(plain.mixed.seen, wide.mixed.seen)
-    for one, other in zip(plain.teacher.buffers(), wide.teacher.buffers(), strict=True):
-        assert torch.equal(one, other)

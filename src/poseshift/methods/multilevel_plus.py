@@ -20,9 +20,6 @@ The pseudo-labels
                   CC-SSL, Mu et al., CVPR 2020, and of MAPS, Ding et al., 2023).
     ``mirrored``  The teacher looks at each view in a mirror too; the mean of both maps is less noisy than one of them.
                   Off by default: it costs a pass.
-    ``wide``      The teacher looks at each view turned and scaled too, its maps are averaged: the ensemble of CC-SSL
-                  (Mu et al., CVPR 2020), but at every step, by what the teacher knows then. Off by default: it costs
-                  four passes.
     ``exclusive_pairs``  Of a left and a right keypoint on one spot, the weaker is no label.
     ``teacher_bn: mixed``  The teacher normalises between the source's statistics and its batch's. Which of the two make
                   the better pseudo-labels differs from target to target, and no score without labels here could tell.
@@ -64,7 +61,6 @@ class MultilevelPlusConfig(Occluding):
     subpixel: bool = Field(True, description="Draw pseudo-labels at a fraction of a cell.")
     balanced: bool = Field(True, description="Trust a part of each keypoint's peaks, not of all peaks together.")
     mirrored: bool = Field(False, description="The teacher looks at each view in a mirror too; one more pass.")
-    wide: bool = Field(False, description="The teacher looks at its views turned and scaled too; four more passes.")
     mask_start: float = Field(0.4, gt=0, le=1, description="Part of the peaks that is trusted at the first step.")
     mask_end: float = Field(0.8, gt=0, le=1, description="The same at the end; linear between.")
     exclusive_pairs: float = Field(0.05, ge=0, lt=1, description="See `multilevel`; 0 for none.")
@@ -78,8 +74,6 @@ class MultilevelPlusConfig(Occluding):
     def _passes(self) -> Self:
         if self.one_pass and self.teacher_bn == "mixed":
             raise ValueError("teacher_bn: mixed needs source and target in passes of their own; leave one_pass out")
-        if self.wide and self.teacher_bn == "batch":
-            raise ValueError("wide: a batch of turned views has statistics of its own; set teacher_bn: mixed or ema")
         return self
 
     @property
@@ -125,10 +119,7 @@ class MultilevelPlus(Method):
     def updates(self, batch: Batch, progress: float) -> Iterator[Update]:
         target, stride = batch.target, self.nets.student.stride
         pseudo = self.nets.pseudo_heatmaps(
-            [view.images for view in target.teacher],
-            target.teacher,
-            mirrored=self.config.mirrored,
-            wide=self.config.wide,
+            [view.images for view in target.teacher], target.teacher, mirrored=self.config.mirrored
         )
         images = self._restyled(batch), occluded(self.config, batch, pseudo, stride)
         source, student = self.nets.learnt_from(*images, one_pass=self.config.one_pass)

@@ -23,9 +23,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from poseshift.batches import TargetBatch, View
-from poseshift.models.ensemble import ensemble
 from poseshift.models.pose_net import PoseNet
 from poseshift.ops import affine, color, heatmaps, optical_flow
+from poseshift.ops.constants import constants
+
+VIEWS = ((0.0, 1.0), (30.0, 0.75), (-30.0, 0.75), (30.0, 1.25), (-30.0, 1.25))
+"""Degrees and factor of the picture's size of each view of the ensemble."""
 
 DECAY = 0.9
 FARTHEST, RADIUS = 15 / 256, 7 / 256
@@ -39,6 +42,21 @@ class Frames(NamedTuple):
     grey: Float[Tensor, "B 1 H W"]
     points: Float[Tensor, "B K 2"]
     confidence: Float[Tensor, "B K"]
+
+
+@torch.no_grad()
+def ensemble(net: PoseNet, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
+    """Heatmaps ``B×K×h×w`` of plain, normalised images, averaged over :data:`VIEWS`; what a view loses counts as 0."""
+    size, pictures = (images.shape[-2], images.shape[-1]), color.denormalise(images)
+    centre = constants([(side - 1) / 2 for side in reversed(size)], like=images)
+    maps = []
+    for degrees, factor in VIEWS:
+        angle, scale = (constants((number,), like=images) for number in (math.radians(degrees), factor))
+        block = affine.rotation_shear_scale(angle, torch.zeros_like(angle), scale)
+        matrix = affine.linear(block, centre=centre).expand(len(images), 3, 3)
+        found = net(color.normalise(affine.warp(pictures, matrix, size))).heatmaps
+        maps.append(affine.unwarp_heatmaps(found.float(), matrix, stride=net.stride))
+    return torch.stack(maps).mean(0)
 
 
 @torch.no_grad()
@@ -124,7 +142,7 @@ class LabelBank(nn.Module):
         last = None
         for batch in targets:
             images = batch.student.images
-            maps = ensemble(lambda shown: net(shown).heatmaps, images, stride=net.stride)
+            maps = ensemble(net, images)
             grey = color.luma(color.denormalise(images))
             seen = Frames(batch.ids, grey, heatmaps.decode(maps, stride=net.stride)[0], heatmaps.peaks(maps)[1])
             seen = followed(seen, last, self.previous[batch.ids])

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from poseshift.batches import View
 from poseshift.models import one_pass as passes
 from poseshift.models.batch_norms import MixedNorms
-from poseshift.models.ensemble import WIDE, Look, ensemble
 from poseshift.models.pose_net import PoseNet, PoseOutput
 from poseshift.ops import affine, ema
 
@@ -72,12 +71,7 @@ class MeanTeacher(nn.Module):
 
     @torch.no_grad()
     def pseudo_heatmaps(
-        self,
-        images: list[Float[Tensor, "B 3 H W"]],
-        views: tuple[View, ...],
-        *,
-        mirrored: bool = False,
-        wide: bool = False,
+        self, images: list[Float[Tensor, "B 3 H W"]], views: tuple[View, ...], *, mirrored: bool = False
     ) -> Float[Tensor, "B K h w"]:
         """Teacher heatmaps ``B×K×h×w`` in the canonical frame, averaged over the views.
 
@@ -85,24 +79,11 @@ class MeanTeacher(nn.Module):
             images: One batch ``B×3×H×W`` for each view, perhaps restyled.
             views: Whose matrices undo the augmentation.
             mirrored: Look at each image in a mirror too, and average.
-            wide: Look at each image turned and scaled too (:data:`~poseshift.models.ensemble.WIDE`, dealt out among the
-                views), and average.
         """
         look = self._mirrored_too if mirrored else self._once
-        maps = []
-        for number, (x, view) in enumerate(zip(images, views, strict=True)):
-            dealt = WIDE[number :: len(views)] if wide else ()
-            maps.append(self.to_canonical(self._ensemble(look, x, dealt), view))
+        with self.mixed.of_batches() if self.mixed else nullcontext():
+            maps = [self.to_canonical(look(x), view) for x, view in zip(images, views, strict=True)]
         return maps[0] if len(maps) == 1 else torch.stack(maps).mean(0)
-
-    def _ensemble(self, look: Look, images: Tensor, wide: tuple[tuple[float, float], ...]) -> Tensor:
-        """The plain view sets what BatchNorm normalises by; the others, with their black corners, keep to it."""
-
-        def first(shown: Tensor) -> Tensor:
-            with self.mixed.of_batches() if self.mixed else nullcontext():
-                return look(shown)
-
-        return ensemble(look, images, stride=self.student.stride, wide=wide, first=first)
 
     def _once(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
         if self.mixed is None:
