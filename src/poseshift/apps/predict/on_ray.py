@@ -147,12 +147,8 @@ def _carry_out(
     context.actor_init_retry_on_errors = False  # a model that does not open will not open the next time either
     items = [{"part": json.dumps(asdict(part))} for part in parts]
     asked = ray.data.from_items(items, override_num_blocks=len(items)).map(
-        Worker,
-        fn_constructor_kwargs=settings,
-        compute=ray.data.ActorPoolStrategy(size=count),
-        max_restarts=-1,
-        max_task_retries=-1,
-    )
+        Worker, fn_constructor_kwargs=settings, compute=ray.data.ActorPoolStrategy(size=count)
+    )  # a pool's actors restart, and their tasks are tried again, without end: Ray Data's default
     try:
         for row in asked.iter_rows():
             if row["error"]:
