@@ -143,12 +143,13 @@ def _carry_out(
     count = min(len(parts), workers or int(ray.cluster_resources().get("CPU", 1)))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans and timings; ours says what is done
     context.actor_init_retry_on_errors = False  # a model that does not open will not open the next time either
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans and timings; ours says what is done
     items = [{"part": json.dumps(asdict(part))} for part in parts]
+    # a pool restarts its actors, and tries their tasks again, without end: Ray Data's default
     asked = ray.data.from_items(items, override_num_blocks=len(items)).map(
         Worker, fn_constructor_kwargs=settings, compute=ray.data.ActorPoolStrategy(size=count)
-    )  # a pool's actors restart, and their tasks are tried again, without end: Ray Data's default
+    )
     try:
         for row in asked.iter_rows():
             if row["error"]:
